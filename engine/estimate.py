@@ -1,0 +1,112 @@
+"""What a migration would cost, before anything is paid."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from engine.search.guards import CHARACTERS_PER_TOKEN
+from engine.settings import BudgetSettings, SearchSettings
+from engine.split import Split
+from udfs.endpoint import Endpoint
+from udfs.prompt import Prompt
+
+# An answer's length where the endpoint has no max_tokens, and a judge's or a reflection's reply.
+_ANSWER_TOKENS, _VERDICT_TOKENS, _REFLECTION_TOKENS = 256, 120, 600
+# Judges see the row and their own instructions.
+_JUDGE_PROMPT_TOKENS = 400
+# New prompts are longer than the seed: so much, in tokens, is assumed for a candidate.
+_CANDIDATE_GROWTH_TOKENS = 150
+# Rows whose lengths are looked at.
+_SAMPLED_ROWS = 200
+
+
+@dataclass(frozen=True)
+class Part:
+    """Calls and tokens at one endpoint, at the least and at the most."""
+
+    name: str
+    calls_low: int
+    calls_high: int
+    prompt_tokens_high: int
+    completion_tokens_high: int
+    cost_high: float | None
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The whole bill, foreseen; ``tokens_each`` is the target's for one pair."""
+
+    parts: tuple[Part, ...]
+    tokens_each: float
+    currency: str | None
+    max_metric_calls: int | None
+
+    @property
+    def calls_high(self) -> int:
+        """The most calls to all endpoints."""
+        return sum(part.calls_high for part in self.parts)
+
+    @property
+    def tokens_high(self) -> int:
+        """The most tokens at all endpoints."""
+        return sum(part.prompt_tokens_high + part.completion_tokens_high for part in self.parts)
+
+    @property
+    def cost_high(self) -> float | None:
+        """The highest cost; ``None`` where no endpoint has a price."""
+        known = [part.cost_high for part in self.parts if part.cost_high is not None]
+        return sum(known) if known else None
+
+
+def estimate(
+    *,
+    seed: Prompt,
+    split: Split,
+    search: SearchSettings,
+    target: Endpoint,
+    reflection: Endpoint | None,
+    judges: Sequence[Endpoint],
+    gate_rows: int,
+    budget: BudgetSettings,
+) -> Estimate:
+    """Foresee calls, tokens and money; calls nothing.
+
+    At the least: the seed on val and holdout, with nothing reused. At the most: every proposal accepted and scored on
+    all of val, within the budget's ``max_metric_calls``.
+    """
+    val = len(split.val)
+    proposals = search.num_candidates * search.max_steps
+    batch = min(search.minibatch_size, len(split.train))
+    low = val + gate_rows
+    high = val + proposals * (2 * batch + val) + 2 * gate_rows
+    if budget.max_metric_calls is not None:
+        high = min(high, budget.max_metric_calls)
+    low = min(low, high)
+    prompt_each = _prompt_tokens(seed, split) + _CANDIDATE_GROWTH_TOKENS * (proposals > 0)
+    answer_each = target.sampling.max_tokens or _ANSWER_TOKENS
+    parts = [_part(f"target {target.name}", target, low, high, prompt_each, answer_each)]
+    for judge in judges:
+        asked = prompt_each + answer_each + _JUDGE_PROMPT_TOKENS
+        parts.append(_part(f"judge {judge.name}", judge, low, high, asked, _VERDICT_TOKENS))
+    if reflection is not None and "gepa" in search.proposer:
+        asked = -(-proposals * search.proposer.count("gepa") // len(search.proposer))
+        reply = reflection.sampling.max_tokens or _REFLECTION_TOKENS
+        parts.append(_part(f"reflection {reflection.name}", reflection, 0, asked, search.reflection_tokens, reply))
+    priced = [e.price for e in (target, reflection, *judges) if e is not None and e.price is not None]
+    return Estimate(
+        tuple(parts), prompt_each + answer_each, priced[0].currency if priced else None, budget.max_metric_calls
+    )
+
+
+def _part(name: str, endpoint: Endpoint, low: int, high: int, prompt_each: float, answer_each: float) -> Part:
+    prompt, completion = int(high * prompt_each), int(high * answer_each)
+    cost = endpoint.price.cost(prompt, completion) if endpoint.price else None
+    return Part(name, low, high, prompt, completion, cost)
+
+
+def _prompt_tokens(seed: Prompt, split: Split) -> float:
+    rows = split.val[:_SAMPLED_ROWS]
+    lengths = [sum(len(m["content"]) for m in seed.messages(json.loads(row.inputs))) for row in rows]
+    return sum(lengths) / len(lengths) / CHARACTERS_PER_TOKEN

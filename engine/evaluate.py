@@ -1,0 +1,313 @@
+"""Distributed evaluation: many (candidate, row) pairs, predicted and scored in one Spark job a stage.
+
+The result has one line a pair:
+
+===================================  ==================================================================
+column
+===================================  ==================================================================
+``candidate_id``, ``row_id``         the pair
+``output``                           string, null when the call failed
+``score``                            double, 0 to 1, higher is better; null when the call failed for a
+                                     reason that is not the prompt's
+``scores``, ``feedback``             by scorer: map<string,double>, map<string,string>
+``error``                            struct<kind,message>, null; kinds in :class:`udfs.errors.ErrorKind`
+``prompt_tokens`` …                  of the answer; ``reused`` says that nothing was paid for it now
+``judge_calls`` …                    what the judges were asked now
+===================================  ==================================================================
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
+
+from engine.errors import InputError
+from engine.progress import Progress, watch_segments
+from engine.rows import Row
+from engine.session import parallelism, ship_udfs
+from engine.storage import Storage
+from engine.usage import Usage
+from udfs.endpoint import DEFAULT_MAX_CONCURRENCY, Endpoint
+from udfs.evaluation_udf import ITEM_COLUMNS, evaluation_udf
+from udfs.evaluator import EvaluationPlan, evaluate_stream
+from udfs.ledger import DDL, Entry
+from udfs.prompt import Prompt
+from udfs.rollout import Item, Rollout
+from udfs.scorers.protocol import Judge, Weighted
+
+log = logging.getLogger(__name__)
+
+# A stage of at most so many items runs on the driver: a warm Spark job costs about 0.3 s, more than it could save.
+# It is also the most calls that a driver has in flight then.
+SMALL_STAGE_ITEMS = 32
+# Fewer items than this a task are not worth a task of their own.
+_ITEMS_A_TASK = 16
+
+_RESULT_COLUMNS = (
+    "candidate_id",
+    "row_id",
+    "output",
+    "score",
+    "scores",
+    "feedback",
+    "error",
+    "prompt_tokens",
+    "completion_tokens",
+    "latency_ms",
+    "attempts",
+    "refused",
+    "reused",
+    "resumed",
+    "judge_calls",
+    "judge_attempts",
+    "judge_prompt_tokens",
+    "judge_completion_tokens",
+    "judge_reused",
+)
+
+
+@dataclass
+class Evaluation:
+    """Evaluates prompts on one endpoint with one mix of scorers; counts what was used.
+
+    ``usage`` is mutated by every evaluation; everything else stays as it is.
+    """
+
+    spark: SparkSession
+    endpoint: Endpoint
+    mix: tuple[Weighted, ...]
+    storage: Storage
+    run_id: str
+    progress: Progress = field(default_factory=Progress)
+    usage: Usage = field(default_factory=Usage)
+    small_stage_items: int = SMALL_STAGE_ITEMS
+    _known: dict[str, Entry] | None = None
+
+    def frame(self, candidates: Sequence[Prompt], rows: DataFrame, *, name: str, total: int) -> DataFrame:
+        """Evaluate every candidate on every row; return the result as a DataFrame (see the module's table).
+
+        ``name`` is the folder under the run's directory that the result is written to, once; ``total`` is the number
+        of pairs, for progress and for the number of tasks. What the ledger has is not called again.
+
+        Raises:
+            InputError: a row lacks what a scorer needs; nothing was called.
+        """
+        check_expectations(rows, self.mix)
+        ids = self.spark.createDataFrame([(prompt.candidate_id,) for prompt in _distinct(candidates)], "candidate_id string")
+        pairs = rows.select("row_id", "inputs", "expectations").crossJoin(F.broadcast(ids))
+        plan = self._plan(candidates, tasks=self._tasks(total))
+        self.progress.stage(name, total)
+        kept = self._run(plan, self._join_ledger(pairs), name=name)
+        self.usage.add_frame(kept)
+        self.progress.finish_stage()
+        return kept
+
+    def rollouts(self, pairs: Sequence[tuple[Prompt, Sequence[Row]]], *, stage: str) -> list[list[Rollout]]:
+        """Evaluate prompts on rows held on the driver; return one list a pair, in the order of its rows.
+
+        A small stage runs here, a larger one as a Spark job, both through the same code.
+        """
+        known = self._remembered()
+        unique = {
+            (prompt.candidate_id, row.row_id): self._with_known(
+                Item(prompt.candidate_id, row.row_id, row.inputs, row.expectations), known
+            )
+            for prompt, rows in pairs
+            for row in rows
+        }
+        self.progress.stage(stage, len(unique))
+        run = self._run_here if len(unique) <= self.small_stage_items else self._run_on_spark
+        found = run([prompt for prompt, _ in pairs], list(unique.values()))
+        by_pair = {(rollout.candidate_id, rollout.row_id): rollout for rollout in found}
+        self.usage.add(found)
+        self.progress.add(found)
+        return [[by_pair[prompt.candidate_id, row.row_id] for row in rows] for prompt, rows in pairs]
+
+    def _run_here(self, prompts: Sequence[Prompt], items: Sequence[Item]) -> list[Rollout]:
+        plan = self._plan(prompts, tasks=1)
+        found = [rollout for batch in evaluate_stream(plan, [items]) for rollout in batch]
+        self._remember(plan.evaluation_id)
+        return found
+
+    def _run_on_spark(self, prompts: Sequence[Prompt], items: Sequence[Item]) -> list[Rollout]:
+        lines = [
+            (i.candidate_id, i.row_id, i.inputs, i.expectations, f"[{','.join(e.to_json() for e in i.known)}]")
+            for i in items
+        ]
+        known = self.spark.createDataFrame(lines, ", ".join(f"{column} string" for column in ITEM_COLUMNS))
+        plan = self._plan(prompts, tasks=self._tasks(len(items)))
+        result = self._run(plan, known, name=f"stages/{plan.evaluation_id}")
+        self._remember(plan.evaluation_id)
+        return [to_rollout(line.asDict(recursive=True)) for line in result.collect()]
+
+    def _run(self, plan: EvaluationPlan, items: DataFrame, *, name: str) -> DataFrame:
+        ship_udfs(self.spark)
+        # Rows of one candidate lie next to each other in a task, so that an endpoint's prefix cache serves them.
+        placed = items.repartition(plan.tasks, F.xxhash64("row_id"))
+        placed = placed.sortWithinPartitions("candidate_id", "row_id")
+        record = evaluation_udf(plan)(F.struct(*ITEM_COLUMNS))
+        result = placed.select(record.alias("record")).select("record.*").select(*_result_columns())
+        with watch_segments(self.storage.ledger, plan.evaluation_id, self.progress):
+            return self.storage.keep(self.spark, result, name)
+
+    def _tasks(self, total: int) -> int:
+        """How many tasks: enough to use every core, never so many that a task's share of a limit is under one call."""
+        most = min(
+            [DEFAULT_MAX_CONCURRENCY]
+            + [e.limits.max_concurrency for e in self._endpoints() if e.limits.max_concurrency is not None]
+        )
+        cores = parallelism(self.spark)
+        return max(1, min(cores, most, -(-total // _ITEMS_A_TASK)))
+
+    def _endpoints(self) -> Iterable[Endpoint]:
+        yield self.endpoint
+        for weighted in self.mix:
+            if isinstance(weighted.scorer, Judge):
+                yield weighted.scorer.endpoint
+
+    def _plan(self, prompts: Sequence[Prompt], *, tasks: int) -> EvaluationPlan:
+        return EvaluationPlan(
+            endpoint=self.endpoint,
+            prompts={prompt.candidate_id: prompt for prompt in prompts},
+            mix=self.mix,
+            ledger=self.storage.ledger,
+            evaluation_id=f"e{uuid.uuid4().hex[:16]}",
+            run_id=self.run_id,
+            tasks=tasks,
+        )
+
+    def _join_ledger(self, pairs: DataFrame) -> DataFrame:
+        """Add the column ``known``: a JSON array of what the ledger has for each pair, null where it has nothing."""
+        if not self.storage.ledger.segments():
+            return pairs.withColumn("known", F.lit(None).cast("string"))
+        reader = self.spark.read.schema(DDL).option("ignoreCorruptFiles", "true")
+        entry = F.struct(*[F.col(column.split()[0]) for column in DDL.split(", ")])
+        kept = (
+            reader.parquet(self.storage.ledger.folder)
+            .groupBy("key")
+            .agg(F.max(entry).alias("entry"))
+            .select(F.col("key").alias("_key"), "entry")
+        )
+        answer = _sha2("answer", F.lit(self.endpoint.endpoint_id), F.col("candidate_id"), F.col("row_id"), F.lit("0"))
+        found = _lookup(pairs, kept, answer, "_answer")
+        parts = ["_answer"]
+        for number, judge in enumerate(w.scorer for w in self.mix if isinstance(w.scorer, Judge)):
+            verdict = _sha2(
+                "verdict",
+                F.lit(judge.endpoint.endpoint_id),
+                F.lit(judge.judge_id),
+                F.col("row_id"),
+                F.sha2(F.coalesce("expectations", F.lit("")), 256),
+                F.sha2(F.coalesce(F.col("_answer.output"), F.lit("")), 256),
+            )
+            parts.append(f"_verdict_{number}")
+            found = _lookup(found, kept, verdict, parts[-1])
+        known = F.filter(F.array(*parts), lambda e: e.isNotNull())
+        return found.withColumn("known", F.when(F.size(known) > 0, F.to_json(known))).drop(*parts)
+
+    def _remembered(self) -> dict[str, Entry]:
+        """The ledger's entries of this search's endpoints, on the driver: only small stages come here."""
+        if self._known is None:
+            wanted = {endpoint.endpoint_id for endpoint in self._endpoints()}
+            entries = self.storage.ledger.entries()
+            self._known = {entry.key: entry for entry in entries if entry.endpoint_id in wanted}
+        return self._known
+
+    def _remember(self, evaluation_id: str) -> None:
+        if self._known is not None:
+            self._known.update({entry.key: entry for entry in self.storage.ledger.entries(evaluation_id)})
+
+    def _with_known(self, item: Item, known: Mapping[str, Entry]) -> Item:
+        from udfs.ledger import answer_key, verdict_key
+
+        answer = known.get(answer_key(self.endpoint.endpoint_id, item.candidate_id, item.row_id))
+        if answer is None:
+            return item
+        entries = [answer]
+        for weighted in self.mix:
+            judge = weighted.scorer
+            if isinstance(judge, Judge):
+                key = verdict_key(
+                    judge.endpoint.endpoint_id, judge.judge_id, item.row_id, item.expectations or "", answer.output or ""
+                )
+                entries += [known[key]] if key in known else []
+        return Item(item.candidate_id, item.row_id, item.inputs, item.expectations, tuple(entries))
+
+
+def summarize(result: DataFrame, rows: DataFrame) -> DataFrame:
+    """Return one line a candidate: ``score`` (mean by weight), ``rows``, ``scored``, ``coverage``, tokens."""
+    weighed = result.join(rows.select("row_id", "weight"), "row_id")
+    scored = F.col("score").isNotNull()
+    return weighed.groupBy("candidate_id").agg(
+        (F.sum(F.col("score") * F.col("weight")) / F.sum(F.when(scored, F.col("weight")))).alias("score"),
+        F.count(F.lit(1)).alias("rows"),
+        F.sum(scored.cast("bigint")).alias("scored"),
+        (F.sum(scored.cast("double")) / F.count(F.lit(1))).alias("coverage"),
+        F.sum("prompt_tokens").alias("prompt_tokens"),
+        F.sum("completion_tokens").alias("completion_tokens"),
+    )
+
+
+def check_expectations(rows: DataFrame, mix: Sequence[Weighted]) -> None:
+    """Make sure that every row has what the scorers need, before the first call.
+
+    Raises:
+        InputError: names the scorer, the key and a row.
+    """
+    for weighted in mix:
+        for key in sorted(weighted.scorer.needs):
+            lacking = rows.where(F.get_json_object("expectations", f"$['{key}']").isNull()).limit(1).collect()
+            if lacking:
+                raise InputError(
+                    f"the scorer {weighted.scorer.name!r} needs expectations.{key}, which the row with inputs "
+                    f"{lacking[0]['inputs'][:120]} lacks; add it to the data set or take the scorer out"
+                )
+
+
+def to_rollout(line: Mapping[str, object]) -> Rollout:
+    """Make a rollout of a line of the result."""
+    from udfs.errors import ErrorKind, RowError
+
+    error = line["error"]
+    values = {name: line[name] for name in _RESULT_COLUMNS if name != "error"}
+    values |= {name: dict(line[name] or {}) for name in ("scores", "feedback")}  # type: ignore[call-overload]
+    return Rollout(
+        **values,  # type: ignore[arg-type]
+        error=RowError(ErrorKind(error["kind"]), error["message"]) if isinstance(error, dict) else None,
+    )
+
+
+def _result_columns() -> list[Column]:
+    error = F.when(
+        F.col("error_kind").isNotNull(), F.struct(F.col("error_kind").alias("kind"), F.col("error_message").alias("message"))
+    )
+    shaped = {
+        "scores": F.from_json("scores", "map<string,double>"),
+        "feedback": F.from_json("feedback", "map<string,string>"),
+        "error": error,
+    }
+    return [shaped.get(name, F.col(name)).alias(name) for name in _RESULT_COLUMNS]
+
+
+def _sha2(kind: str, *parts: Column) -> Column:
+    return F.sha2(F.concat_ws("|", F.lit(kind), *parts), 256)
+
+
+def _lookup(pairs: DataFrame, kept: DataFrame, key: Column, name: str) -> DataFrame:
+    return (
+        pairs.withColumn("_wanted", key)
+        .join(kept, F.col("_wanted") == F.col("_key"), "left")
+        .withColumnRenamed("entry", name)
+        .drop("_wanted", "_key")
+    )
+
+
+def _distinct(candidates: Sequence[Prompt]) -> list[Prompt]:
+    return list({prompt.candidate_id: prompt for prompt in candidates}.values())
+
+

@@ -1,0 +1,114 @@
+"""The proposer ``demos``: few-shot demonstrations from training rows; needs no reflection model.
+
+Bootstrapped as in DSPy's BootstrapFewShotWithRandomSearch (Khattab et al., arXiv 2310.03714, section 4): each proposal
+draws another set, and the search keeps what scores. What is demonstrated is the recorded answer.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from engine.proposers.protocol import Proposal, ProposalRequest
+from engine.rows import Row
+from udfs.prompt import DEMOS, TEMPLATE, Message, Prompt, render
+
+# A demonstration longer than this teaches less than it costs in every call.
+_MOST_CHARACTERS = 1500
+_HEAD = "Examples:\n\n"
+_TAIL = "\n\nNow this one:\n\n"
+
+
+@dataclass(frozen=True)
+class DemosProposer:
+    """Puts demonstrations into the parent: into the text of a text prompt, as turns of a chat prompt."""
+
+    train: tuple[Row, ...]
+    num_demos: int
+    seed: int
+    name: str = "demos"
+    copies_allowed: bool = True
+
+    async def propose(self, request: ProposalRequest) -> Proposal:
+        """Return the parent with a fresh set of demonstrations in place of those it had.
+
+        Rows of the request's minibatch are not shown: the child is about to be scored on them.
+        """
+        scored_on = {row.row_id for row, _ in request.rollouts}
+        rng = random.Random(f"demos-{self.seed}-{request.sample}")  # noqa: S311 - reproducible, not secret
+        chosen = self._draw(rng, scored_on)
+        if not chosen:
+            return Proposal(None, "no training row has a recorded answer that could be shown")
+        bare = without_demos(request.parent)
+        shown = [(json.loads(row.inputs), answer_of(row) or "") for row in chosen]
+        return Proposal(with_demos(bare, shown))
+
+    def _draw(self, rng: random.Random, excluded: Collection[str]) -> list[Row]:
+        """Draw rows so that different answers take turns, as far as answers repeat."""
+        by_answer: dict[str, list[Row]] = defaultdict(list)
+        for row in self.train:
+            answer = answer_of(row)
+            if row.row_id not in excluded and answer and len(answer) + len(row.inputs) <= _MOST_CHARACTERS:
+                if "{{" not in row.inputs + answer:
+                    by_answer[answer].append(row)
+        for rows in by_answer.values():
+            rng.shuffle(rows)
+        answers = sorted(by_answer)
+        rng.shuffle(answers)
+        drawn: list[Row] = []
+        while len(drawn) < self.num_demos and any(by_answer.values()):
+            for answer in answers:
+                if by_answer[answer] and len(drawn) < self.num_demos:
+                    drawn.append(by_answer[answer].pop())
+        rng.shuffle(drawn)
+        return drawn
+
+
+def answer_of(row: Row) -> str | None:
+    """Return the recorded answer of a row as text, ``None`` where it has none."""
+    expected = (json.loads(row.expectations) if row.expectations else {}).get("expected_response")
+    if expected is None:
+        return None
+    return expected if isinstance(expected, str) else json.dumps(expected, ensure_ascii=False)
+
+
+def with_demos(prompt: Prompt, demos: Sequence[tuple[Mapping[str, object], str]]) -> Prompt:
+    """Return ``prompt`` with demonstrations: inputs and the answer to each.
+
+    >>> print(with_demos(Prompt.parse("Sort: {{x}}"), [({"x": "a"}, "first")]).text())
+    Examples:
+    <BLANKLINE>
+    Sort: a
+    first
+    <BLANKLINE>
+    Now this one:
+    <BLANKLINE>
+    Sort: {{x}}
+    """
+    if not prompt.is_chat:
+        template = prompt.components[TEMPLATE]
+        blocks = [f"{render(template, inputs).rstrip()}\n{answer}" for inputs, answer in demos]
+        return prompt.with_components({TEMPLATE: _HEAD + "\n\n".join(blocks) + _TAIL + template})
+    turns: list[Message] = []
+    for inputs, answer in demos:
+        user = [m for m in prompt.messages(inputs) if m["role"] == "user"][-1]
+        turns += [user, {"role": "assistant", "content": answer}]
+    return prompt.with_components({**prompt.components, DEMOS: json.dumps(turns, ensure_ascii=False)})
+
+
+def without_demos(prompt: Prompt) -> Prompt:
+    """Return ``prompt`` without the demonstrations that :func:`with_demos` put in.
+
+    >>> bare = Prompt.parse("Sort: {{x}}")
+    >>> without_demos(with_demos(bare, [({"x": "a"}, "first")])) == bare
+    True
+    """
+    if prompt.is_chat:
+        return prompt.with_components({**prompt.components, DEMOS: ""})
+    text = prompt.components[TEMPLATE]
+    if text.startswith(_HEAD) and _TAIL in text:
+        return prompt.with_components({TEMPLATE: text.rpartition(_TAIL)[2]})
+    return prompt

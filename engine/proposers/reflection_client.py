@@ -1,0 +1,108 @@
+"""Asks the reflection model, in parallel, through the ledger: a reply that was paid for is never asked for again."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from udfs.records import canonical_json
+from engine.usage import Usage
+from udfs import event_loop
+from udfs.client import Answer, ChatClient
+from udfs.endpoint import Endpoint
+from udfs.errors import CallError, ErrorKind
+from udfs.flow import FixedWindow
+from udfs.ledger import Entry, LedgerLocation, SegmentLedger, reflection_key
+from udfs.prompt import Message
+
+# A reply that hit the endpoint's token limit is kept with this mark, so that a replay knows it, too.
+_TRUNCATED = "length"
+
+
+class ReflectionClient:
+    """The reflection model. Used from the process's event loop; one instance a search."""
+
+    def __init__(self, endpoint: Endpoint, ledger: LedgerLocation, *, run_id: str, usage: Usage) -> None:
+        self.endpoint = endpoint
+        self._location = ledger
+        self._run_id = run_id
+        self._usage = usage
+        self._ledger: SegmentLedger | None = None
+        self._client: ChatClient | None = None
+        self._structured = True
+        self._opening = asyncio.Lock()
+
+    async def ask(
+        self, messages: Sequence[Message], *, sample: int, response_format: Mapping[str, Any] | None = None
+    ) -> tuple[str, bool]:
+        """Return the reply's text and whether it was cut off.
+
+        ``sample`` tells several replies to one request apart. An endpoint without structured output is asked without.
+
+        Raises:
+            CallError: the call failed for good.
+        """
+        client, ledger = await self._opened()
+        key = reflection_key(self.endpoint.endpoint_id, canonical_json(list(messages)), sample)
+        entry = ledger.find(key)
+        if entry is not None:
+            self._usage.reused += 1
+            return entry.output or "", entry.error_message == _TRUNCATED
+        answer = await self._answer(client, messages, sample, response_format)
+        self._usage.add_reflection(
+            attempts=answer.attempts,
+            refused=answer.refused,
+            prompt=answer.prompt_tokens,
+            completion=answer.completion_tokens,
+        )
+        truncated = answer.finish_reason == _TRUNCATED
+        ledger.keep(
+            Entry(
+                key=key,
+                kind="reflection",
+                endpoint_id=self.endpoint.endpoint_id,
+                candidate_id="",
+                row_id="",
+                sample=sample,
+                output=answer.text,
+                error_kind=None,
+                error_message=_TRUNCATED if truncated else None,
+                prompt_tokens=answer.prompt_tokens,
+                completion_tokens=answer.completion_tokens,
+                latency_ms=answer.latency_ms,
+                attempts=answer.attempts,
+                run_id=self._run_id,
+                answered_at=time.time(),
+            )
+        )
+        return answer.text, truncated
+
+    async def flush(self) -> None:
+        """Put what was answered so far on storage."""
+        if self._ledger is not None:
+            await self._ledger.close()
+
+    async def _answer(
+        self, client: ChatClient, messages: Sequence[Message], sample: int, response_format: Mapping[str, Any] | None
+    ) -> Answer:
+        wanted = response_format if self._structured else None
+        # A seed of its own for each sample: servers that honour it then repeat themselves run for run.
+        seed = sample + 1
+        try:
+            return await client.ask(messages, response_format=wanted, seed=seed)
+        except CallError as error:
+            if wanted is None or error.kind is not ErrorKind.REJECTED:
+                raise
+            self._structured = False
+            return await client.ask(messages, seed=seed)
+
+    async def _opened(self) -> tuple[ChatClient, SegmentLedger]:
+        async with self._opening:
+            if self._client is None or self._ledger is None:
+                flow = FixedWindow(self.endpoint.limits.share(1), clock=time.monotonic, sleep=asyncio.sleep)
+                self._client = ChatClient(self.endpoint, flow, await event_loop.session())
+                writer = f"reflection-{self._run_id}"
+                self._ledger = SegmentLedger(self._location, writer, known=self._location.entries("reflection-"))
+            return self._client, self._ledger

@@ -1,0 +1,147 @@
+"""The record of a run: all that its report, its tracking and ``result.json`` are made of, as one JSON file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from engine.errors import InputError
+
+FORMAT_VERSION = 1
+FILE_NAME = "record.json"
+
+
+@dataclass(frozen=True)
+class CandidateLine:
+    """One candidate: where it came from and how it did.
+
+    ``label`` is short and unique in the run (``seed``, ``c1``, …), ``parents`` are labels. ``status`` is ``seed``,
+    ``accepted`` (scored on val), ``rejected`` (no better on its minibatch) or ``guarded`` (refused before a call was
+    spent); ``reason`` says why. Scores are means from 0 to 1.
+    """
+
+    label: str
+    candidate_id: str
+    parents: tuple[str, ...]
+    proposer: str
+    step: int
+    status: str
+    reason: str
+    text: str
+    minibatch_before: float | None = None
+    minibatch_after: float | None = None
+    val_score: float | None = None
+
+
+@dataclass(frozen=True)
+class RowLine:
+    """One holdout row before and after: ``inputs`` and ``expectations`` are JSON text."""
+
+    row_id: str
+    inputs: str
+    expectations: str | None
+    weight: int
+    seed_output: str | None
+    seed_score: float | None
+    best_output: str | None
+    best_score: float | None
+    feedback: str
+
+
+@dataclass(frozen=True)
+class StepLine:
+    """State after one step (0 is the seed's): the best val score so far, and what was used by then."""
+
+    step: int
+    best_val_score: float | None
+    metric_calls: int
+    tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ErrorLine:
+    """How often a kind of failure came up for the seed and for the best prompt on the holdout, and one message."""
+
+    kind: str
+    seed_rows: int
+    best_rows: int
+    example: str
+
+
+@dataclass(frozen=True)
+class SliceLine:
+    """One slice of the holdout."""
+
+    name: str
+    value: str
+    rows: int
+    seed_score: float
+    best_score: float
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run. ``result`` is what stands in ``result.json``; ``settings`` what it ran with, without secrets."""
+
+    result: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    verdict: str
+    seed_text: str
+    best_text: str
+    candidates: tuple[CandidateLine, ...]
+    steps: tuple[StepLine, ...]
+    worst_rows: tuple[RowLine, ...] = ()
+    lost_rows: tuple[RowLine, ...] = ()
+    won_rows: tuple[RowLine, ...] = ()
+    won_count: int = 0
+    lost_count: int = 0
+    slices: tuple[SliceLine, ...] = ()
+    errors: tuple[ErrorLine, ...] = ()
+    format: int = FORMAT_VERSION
+    notes: tuple[str, ...] = field(default=())
+
+    def write(self, run_dir: str | Path) -> Path:
+        """Write ``record.json`` and ``result.json`` into the folder; return the record's path."""
+        folder = Path(run_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "result.json").write_text(json.dumps(self.result, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        path = folder / FILE_NAME
+        path.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", "utf-8")
+        return path
+
+    @classmethod
+    def read(cls, run_dir: str | Path) -> RunRecord:
+        """Read a run's record.
+
+        Raises:
+            InputError: the folder holds no record, or one of an unknown format.
+        """
+        path = Path(run_dir) / FILE_NAME
+        try:
+            found = json.loads(path.read_text("utf-8"))
+        except OSError as error:
+            raise InputError(f"{run_dir}: holds no run ({FILE_NAME} is missing); give the --run-dir of a run") from error
+        except ValueError as error:
+            raise InputError(f"{path}: is not JSON: {error}; run the optimization again to write it anew") from error
+        version = found.get("format")
+        if version != FORMAT_VERSION:
+            raise InputError(f"{path}: has format {version!r}, this promptmill reads {FORMAT_VERSION}; upgrade promptmill")
+        lines: dict[str, type[Any]] = {
+            "candidates": CandidateLine,
+            "steps": StepLine,
+            "worst_rows": RowLine,
+            "lost_rows": RowLine,
+            "won_rows": RowLine,
+            "slices": SliceLine,
+            "errors": ErrorLine,
+        }
+        known = {f.name for f in fields(cls)}
+        values = {key: value for key, value in found.items() if key in known}
+        for key, line in lines.items():
+            values[key] = tuple(line(**entry) for entry in found.get(key, ()))
+        values["notes"] = tuple(found.get("notes", ()))
+        return cls(**values)

@@ -1,0 +1,77 @@
+"""Settings of one optimization, as small frozen value objects; validated where they are made, units in the names."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Settings(BaseModel):
+    """Base of all settings: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SplitSettings(Settings):
+    """Shares of the rows, and the most rows that are held on the driver.
+
+    >>> SplitSettings().holdout
+    0.4
+    """
+
+    train: Share = 0.4
+    val: Share = 0.2
+    holdout: Share = 0.4
+    max_train: int = Field(default=2000, ge=1)
+    max_val: int = Field(default=300, ge=1)
+
+    @model_validator(mode="after")
+    def _sum(self) -> SplitSettings:
+        total = self.train + self.val + self.holdout
+        if abs(total - 1.0) > 1e-6:
+            raise ValueError(f"train, val and holdout add up to {total:g}; make them add up to 1")
+        if min(self.train, self.val, self.holdout) <= 0:
+            raise ValueError("train, val and holdout each need rows; give each a share above 0")
+        return self
+
+
+class BudgetSettings(Settings):
+    """What a search may spend; ``None`` is no limit. A metric call is one (candidate, row) evaluation."""
+
+    max_metric_calls: int | None = Field(default=None, ge=1)
+    max_tokens: int | None = Field(default=None, ge=1)
+    max_cost: float | None = Field(default=None, gt=0)
+    max_duration_s: float | None = Field(default=None, gt=0)
+
+
+class GateSettings(Settings):
+    """When a new prompt may replace the current one, judged on the holdout."""
+
+    min_improvement: float = Field(default=0.0, ge=-1.0, le=1.0)
+    alpha: float = Field(default=0.05, gt=0.0, lt=0.5)
+    min_coverage: Share = 0.98
+    max_slice_regression: Share = 0.02
+
+
+class SearchSettings(Settings):
+    """How candidates are found. ``proposer`` may be one name or a list, used in turn."""
+
+    num_candidates: int = Field(default=5, ge=1, description="proposals a step")
+    max_steps: int = Field(default=3, ge=0)
+    minibatch_size: int = Field(default=8, ge=1)
+    temperature: float = Field(default=0.7, ge=0.0, le=2.0, description="of the reflection model")
+    proposer: tuple[str, ...] = ("gepa",)
+    num_demos: int = Field(default=8, ge=1)
+    max_prompt_tokens: int = Field(default=4000, ge=16)
+    reflection_tokens: int = Field(default=6000, ge=200, description="most tokens of examples that reflection sees")
+    seed: int = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_proposer(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("proposer"), str):
+            return {**data, "proposer": (data["proposer"],)}
+        return data

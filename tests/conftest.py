@@ -1,0 +1,23 @@
+"""Fixtures of the whole suite."""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# The suite also runs from a plain checkout, and pytest's importlib mode puts no folder on the path by itself.
+for folder in (Path(__file__).parent, Path(__file__).parent.parent):
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+
+from pyspark.sql import SparkSession  # noqa: E402  -- after the path above
+from spark_clusters import CLUSTER_VARIABLE, DEFAULT_CLUSTER, session_on  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def spark() -> Iterator[SparkSession]:
+    """Give the session that all Spark tests of this run share, with at least two task slots."""
+    with session_on(os.environ.get(CLUSTER_VARIABLE, DEFAULT_CLUSTER)) as session:
+        yield session

@@ -1,0 +1,31 @@
+"""What travels to executors: endpoints, client, flow control, ledger, prompts, scorers and the pandas UDFs."""
+
+from udfs.endpoint import Endpoint, Limits, Price, Sampling, Secret, SecretFromEnv
+from udfs.errors import CallError, ErrorKind, InputError, PromptmillError, RowError
+from udfs.ledger import LedgerLocation
+from udfs.prompt import Prompt
+from udfs.rollout import Item, Rollout
+from udfs.scorers.protocol import Judge, Score, Scorer, Subject, Weighted
+
+__all__ = [
+    "CallError",
+    "Endpoint",
+    "ErrorKind",
+    "InputError",
+    "Item",
+    "Judge",
+    "LedgerLocation",
+    "Limits",
+    "Price",
+    "Prompt",
+    "PromptmillError",
+    "Rollout",
+    "RowError",
+    "Sampling",
+    "Score",
+    "Scorer",
+    "Secret",
+    "SecretFromEnv",
+    "Subject",
+    "Weighted",
+]

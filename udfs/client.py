@@ -1,0 +1,268 @@
+"""The one seam to the network: sends chat requests, retries them, and maps every foreign failure to ours."""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import json
+import random
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import aiohttp
+import tenacity
+
+from udfs.endpoint import Endpoint, SecretFromEnv
+from udfs.errors import CallError, ErrorKind, call_error
+from udfs.flow import Clock, FlowControl, Sleep
+from udfs.prompt import Message
+
+# Backoff between attempts where the endpoint names no time itself: 0.5 s, doubling, jittered, at most 20 s.
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 20.0
+# English text has about four characters a token; only an estimate until the answer's usage settles it.
+_CHARACTERS_PER_TOKEN = 4
+# After so many refusals of the credentials in a row, the remaining calls of this process are not sent at all.
+_CREDENTIAL_REFUSALS = 3
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one call brought: the text and what it cost, over all attempts that it took."""
+
+    text: str
+    prompt_tokens: int
+    completion_tokens: int
+    latency_ms: float
+    attempts: int
+    refused: int
+    finish_reason: str | None = None
+
+
+class ChatClient:
+    """Calls one endpoint. Lives on one event loop in one process; never pickled."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        flow: FlowControl,
+        session: aiohttp.ClientSession,
+        *,
+        clock: Clock = time.monotonic,
+        sleep: Sleep = asyncio.sleep,
+        rng: random.Random | None = None,
+    ) -> None:
+        self.endpoint = endpoint
+        self.flow = flow
+        self._session = session
+        self._clock = clock
+        self._sleep = sleep
+        self._rng = rng or random.Random()  # noqa: S311 - jitter, not cryptography
+        self._headers = {"Content-Type": "application/json"} | _authorization(endpoint)
+        self._body = {"model": endpoint.name} if endpoint.provider != "databricks" else {}
+        self._body |= endpoint.sampling.body()
+        self._credential_refusals = 0
+
+    async def ask(
+        self, messages: Sequence[Message], *, response_format: Mapping[str, Any] | None = None, seed: int | None = None
+    ) -> Answer:
+        """Ask the endpoint and return its answer, retrying what may pass.
+
+        ``seed`` overrides the endpoint's own, for several samples of one request.
+
+        Raises:
+            CallError: the retries are used up or useless; ``attempts`` and ``refused`` say what it took.
+        """
+        body = self._body | {"messages": list(messages)}
+        if response_format is not None:
+            body["response_format"] = dict(response_format)
+        if seed is not None:
+            body["seed"] = seed
+        data = json.dumps(body, ensure_ascii=False).encode()
+        estimate = len(data) // _CHARACTERS_PER_TOKEN + (self.endpoint.sampling.max_tokens or 0)
+        attempts = refused = 0
+        started = self._clock()
+        try:
+            async for attempt in self._retrying(started):
+                with attempt:
+                    attempts += 1
+                    try:
+                        answer = await self._attempt(data, estimate)
+                    except CallError as error:
+                        refused += error.kind is ErrorKind.RATE_LIMITED
+                        raise
+                    return Answer(
+                        text=answer.text,
+                        prompt_tokens=answer.prompt_tokens,
+                        completion_tokens=answer.completion_tokens,
+                        latency_ms=answer.latency_ms,
+                        attempts=attempts,
+                        refused=refused,
+                        finish_reason=answer.finish_reason,
+                    )
+        except CallError as error:
+            error.attempts, error.refused = attempts, refused
+            raise
+        raise AssertionError("tenacity ended without an answer or an error")  # pragma: no cover
+
+    def _retrying(self, started: float) -> tenacity.AsyncRetrying:
+        limits = self.endpoint.limits
+        return tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception(lambda e: isinstance(e, CallError) and e.kind.is_retryable),
+            wait=self._wait_s,
+            stop=tenacity.stop_any(
+                tenacity.stop_after_attempt(limits.max_attempts),
+                # Our own clock, so that tests of the deadline take no time.
+                lambda state: self._clock() - started + (state.upcoming_sleep or 0.0) > limits.deadline_s,
+            ),
+            sleep=self._sleep,
+            reraise=True,
+        )
+
+    def _wait_s(self, state: tenacity.RetryCallState) -> float:
+        """Seconds to the next attempt: what the endpoint asked for and a little more, or jittered backoff."""
+        error = state.outcome.exception() if state.outcome else None
+        if isinstance(error, CallError) and error.retry_after_s is not None:
+            return error.retry_after_s + self._rng.uniform(0.0, 0.1 * max(error.retry_after_s, 1.0))
+        ceiling = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2 ** (state.attempt_number - 1))
+        return self._rng.uniform(ceiling / 2, ceiling)
+
+    async def _attempt(self, data: bytes, estimate: int) -> Answer:
+        if self._credential_refusals >= _CREDENTIAL_REFUSALS:
+            raise call_error(
+                ErrorKind.CREDENTIALS, f"{self.endpoint.url} refused these credentials before; not asked again"
+            )
+        await self.flow.acquire(estimate)
+        failure: CallError | None = None
+        answer: Answer | None = None
+        try:
+            answer = await self._send(data)
+        except CallError as error:
+            failure = error
+            raise
+        finally:
+            self.flow.settle(
+                estimated=estimate,
+                actual=answer.prompt_tokens + answer.completion_tokens if answer else 0,
+                failure=failure.kind if failure else None,
+                retry_after_s=failure.retry_after_s if failure else None,
+            )
+            refused = failure is not None and failure.kind is ErrorKind.CREDENTIALS
+            self._credential_refusals = self._credential_refusals + 1 if refused else 0
+        return answer
+
+    async def _send(self, data: bytes) -> Answer:
+        started = self._clock()
+        url, timeout_s = self.endpoint.url, self.endpoint.limits.timeout_s
+        try:
+            async with self._session.post(
+                url, data=data, headers=self._headers, timeout=aiohttp.ClientTimeout(total=timeout_s)
+            ) as response:
+                status, headers, raw = response.status, response.headers, await response.read()
+        except TimeoutError as error:
+            raise call_error(ErrorKind.TIMEOUT, f"no answer from {url} within {timeout_s:g} s") from error
+        except aiohttp.InvalidURL as error:
+            raise call_error(ErrorKind.REJECTED, f"{url!r} is not a URL; mend base_url") from error
+        except (aiohttp.ClientError, OSError) as error:
+            reason = str(error) or type(error).__name__
+            raise call_error(ErrorKind.NETWORK, f"the connection to {url} failed: {reason}") from error
+        if status != 200:
+            raise _status_error(status, headers, raw, url)
+        return _parse_answer(raw, url, latency_ms=(self._clock() - started) * 1000)
+
+
+def _authorization(endpoint: Endpoint) -> dict[str, str]:
+    key = endpoint.api_key
+    if key is None:
+        return {}
+    secret = key.resolve() if isinstance(key, SecretFromEnv) else key
+    return {"Authorization": f"Bearer {secret.value}"}
+
+
+def retry_after_s(headers: Mapping[str, str], *, now: datetime | None = None) -> float | None:
+    """Read ``Retry-After`` as seconds, given either as seconds or as an HTTP date (RFC 9110, section 10.2.3).
+
+    Returns ``None`` where there is none or it can't be read; never a negative number.
+
+    >>> retry_after_s({"Retry-After": "1.5"})
+    1.5
+    >>> retry_after_s({"Retry-After": "Wed, 21 Oct 2026 07:28:10 GMT"}, now=datetime(2026, 10, 21, 7, 28, tzinfo=UTC))
+    10.0
+    >>> retry_after_s({"Retry-After": "soon"}) is None
+    True
+    """
+    value = headers.get("Retry-After")
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            at = email.utils.parsedate_to_datetime(value)
+        except ValueError:
+            return None
+        at = at if at.tzinfo else at.replace(tzinfo=UTC)
+        seconds = (at - (now or datetime.now(UTC))).total_seconds()
+    return max(0.0, seconds) if seconds == seconds else None  # noqa: PLR0124 - false for NaN only
+
+
+# Codes that endpoints put into `error.code` or `error.type` of a 400; the status alone does not tell these apart.
+_CONTEXT_LENGTH_CODES = frozenset({"context_length_exceeded", "exceed_context_size_error", "string_above_max_length"})
+_CONTENT_FILTER_CODES = frozenset({"content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation"})
+
+
+def _status_error(status: int, headers: Mapping[str, str], raw: bytes, url: str) -> CallError:
+    """Map an HTTP failure to a kind, by status and by the body's error code, never by its wording."""
+    codes, detail = _error_body(raw)
+    if status == 429:
+        kind = ErrorKind.RATE_LIMITED
+    elif status in {401, 403}:
+        kind = ErrorKind.CREDENTIALS
+    elif status in {408, 504}:
+        kind = ErrorKind.TIMEOUT
+    elif status >= 500:
+        kind = ErrorKind.SERVER_ERROR
+    elif codes & _CONTEXT_LENGTH_CODES or status == 413:
+        kind = ErrorKind.CONTEXT_LENGTH
+    elif codes & _CONTENT_FILTER_CODES:
+        kind = ErrorKind.CONTENT_FILTER
+    else:
+        kind = ErrorKind.REJECTED
+    return call_error(kind, f"HTTP {status} from {url}: {detail}", retry_after_s=retry_after_s(headers))
+
+
+def _error_body(raw: bytes) -> tuple[set[str], str]:
+    """Return the error codes in a failure's body, and its message, cut to 300 characters."""
+    text = raw[:4000].decode("utf-8", "replace")
+    try:
+        body = json.loads(raw)
+    except ValueError:
+        return set(), text[:300]
+    found = body.get("error", body) if isinstance(body, dict) else body
+    if not isinstance(found, dict):
+        return set(), str(found)[:300]
+    inner = found.get("innererror")
+    codes = {str(found.get("code")), str(found.get("type"))} | (
+        {str(inner.get("code"))} if isinstance(inner, dict) else set()
+    )
+    return codes, str(found.get("message", text))[:300]
+
+
+def _parse_answer(raw: bytes, url: str, *, latency_ms: float) -> Answer:
+    try:
+        body = json.loads(raw)
+        choice = body["choices"][0]
+        content = choice["message"].get("content")
+        usage = body.get("usage") or {}
+        reason = choice.get("finish_reason")
+        tokens = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        head = raw[:120].decode("utf-8", "replace")
+        raise call_error(ErrorKind.BAD_RESPONSE, f"{url} answered 200 but not with a chat completion: {head}") from error
+    if reason == "content_filter":
+        raise call_error(ErrorKind.CONTENT_FILTER, "the endpoint's content filter withheld the answer")
+    if isinstance(content, list):  # typed parts, as some models behind a gateway answer
+        content = "".join(part.get("text", "") for part in content if isinstance(part, dict))
+    return Answer(str(content or ""), tokens[0], tokens[1], latency_ms, 1, 0, reason)

@@ -1,0 +1,175 @@
+"""What an endpoint is: plain data that travels to executors, and the identity its answers are kept under."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from udfs.errors import InputError
+
+# Unconfigured, a whole cluster never has more than this many calls in flight at one endpoint, so that nobody's
+# shared endpoint is knocked over by a first try.
+DEFAULT_MAX_CONCURRENCY = 512
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Promises for the whole cluster, not for one task; ``None`` means unlimited.
+
+    ``timeout_s`` bounds one attempt, ``deadline_s`` one call with all its retries, both in seconds.
+    """
+
+    max_concurrency: int | None = None
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+    timeout_s: float = 60.0
+    deadline_s: float = 300.0
+    max_attempts: int = 10
+
+    def __post_init__(self) -> None:
+        for name in ("max_concurrency", "requests_per_minute", "tokens_per_minute", "timeout_s", "deadline_s"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise InputError(f"limits.{name} is {value!r}; give a number above 0, or leave it out for no limit")
+        if self.max_attempts < 1:
+            raise InputError(f"limits.max_attempts is {self.max_attempts!r}; give at least 1")
+
+    def share(self, tasks: int) -> Limits:
+        """Return the part of these limits that one of ``tasks`` equal tasks may use.
+
+        A concurrency below the number of tasks can't be shared in whole calls: the caller must run fewer tasks
+        (see ``engine.evaluate``), because every task gets at least one.
+
+        >>> Limits(max_concurrency=64, requests_per_minute=600).share(4)
+        Limits(max_concurrency=16, requests_per_minute=150.0, tokens_per_minute=None, timeout_s=60.0, \
+deadline_s=300.0, max_attempts=10)
+        """
+        whole = self.max_concurrency or DEFAULT_MAX_CONCURRENCY
+        return Limits(
+            max_concurrency=max(1, whole // tasks),
+            requests_per_minute=self.requests_per_minute / tasks if self.requests_per_minute else None,
+            tokens_per_minute=self.tokens_per_minute / tasks if self.tokens_per_minute else None,
+            timeout_s=self.timeout_s,
+            deadline_s=self.deadline_s,
+            max_attempts=self.max_attempts,
+        )
+
+
+@dataclass(frozen=True)
+class Price:
+    """What tokens cost, in ``currency`` per million."""
+
+    prompt_per_million: float = 0.0
+    completion_per_million: float = 0.0
+    currency: str = "USD"
+
+    def cost(self, prompt_tokens: int, completion_tokens: int) -> float:
+        """Return the price of so many tokens.
+
+        >>> Price(prompt_per_million=0.5, completion_per_million=2.0).cost(1_000_000, 500_000)
+        1.5
+        """
+        return (
+            prompt_tokens * self.prompt_per_million + completion_tokens * self.completion_per_million
+        ) / 1_000_000
+
+
+@dataclass(frozen=True)
+class Secret:
+    """A credential that never shows in ``repr``, in a log or in an error.
+
+    >>> Secret("hunter2")
+    Secret('***')
+    """
+
+    value: str = field(repr=False)
+
+    def __repr__(self) -> str:
+        return "Secret('***')"
+
+
+@dataclass(frozen=True)
+class SecretFromEnv:
+    """Where a credential is found; nothing is read until :meth:`resolve`."""
+
+    env: str
+
+    def resolve(self, environ: Mapping[str, str] | None = None) -> Secret:
+        """Read the variable.
+
+        Raises:
+            InputError: the variable is not set.
+        """
+        value = (os.environ if environ is None else environ).get(self.env)
+        if not value:
+            raise InputError(f"the environment variable {self.env} is not set; set it to the endpoint's key")
+        return Secret(value)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Every parameter that changes what the model answers. ``extra`` goes into the request body as it is."""
+
+    temperature: float | None = None
+    max_tokens: int | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def body(self) -> dict[str, Any]:
+        """Return the request-body fields, without those that are not set.
+
+        >>> Sampling(temperature=0.0, stop=("END",)).body()
+        {'temperature': 0.0, 'stop': ['END']}
+        """
+        named = {
+            "temperature": self.temperature,
+            "max_tokens": self.max_tokens,
+            "top_p": self.top_p,
+            "seed": self.seed,
+            "stop": list(self.stop) or None,
+        }
+        return {key: value for key, value in named.items() if value is not None} | dict(self.extra)
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One LLM serving endpoint as seen from a worker: plain data, picklable, holding no connection.
+
+    ``provider`` is ``openai`` (anything OpenAI-compatible, at ``base_url``) or ``databricks`` (a serving endpoint
+    called ``name`` in the workspace at ``base_url``).
+    """
+
+    name: str
+    provider: str = "openai"
+    base_url: str = ""
+    api_key: Secret | SecretFromEnv | None = None
+    sampling: Sampling = field(default_factory=Sampling)
+    limits: Limits = field(default_factory=Limits)
+    price: Price | None = None
+
+    @property
+    def endpoint_id(self) -> str:
+        """Hash of model, provider and every sampling parameter; where the endpoint stands is not part of it.
+
+        >>> a = Endpoint("m", base_url="http://127.0.0.1:1/v1").endpoint_id
+        >>> a == Endpoint("m", base_url="http://127.0.0.1:2/v1").endpoint_id
+        True
+        >>> a == Endpoint("m", sampling=Sampling(temperature=0.5)).endpoint_id
+        False
+        """
+        identity = {"model": self.name, "provider": self.provider, "sampling": self.sampling.body()}
+        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
+
+    @property
+    def url(self) -> str:
+        """Where chat requests are posted."""
+        base = self.base_url.rstrip("/")
+        if self.provider == "databricks":
+            return f"{base}/serving-endpoints/{self.name}/invocations"
+        return f"{base}/chat/completions"

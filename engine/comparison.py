@@ -1,0 +1,113 @@
+"""Scores prompts over a whole data set, side by side: what ``promptmill evaluate`` does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+from engine import registry
+from engine.config import AppConfig, PromptOptimizationModel
+from engine.evaluate import Evaluation, summarize
+from engine.errors import InputError
+from engine.migration import default_run_dir, seed_prompt
+from engine.progress import Progress
+from engine.run_state import RunState
+from engine.session import SparkSettings, ship_udfs, spark_session
+from engine.sources import load_rows
+from engine.storage import Storage
+from engine.tracking import set_up
+from udfs.prompt import Prompt
+from udfs.scorers import build_mix
+
+
+@dataclass(frozen=True)
+class ScoredPrompt:
+    """One prompt over the data set: ``score`` is the mean by weight over the scored rows, ``None`` where none was."""
+
+    place: str
+    candidate_id: str
+    score: float | None
+    rows: int
+    scored: int
+    prompt_tokens: int
+    completion_tokens: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The prompts in the order they were given, what it took, and where the rows' results are (Parquet)."""
+
+    prompts: tuple[ScoredPrompt, ...]
+    calls: dict[str, int]
+    tokens: dict[str, int]
+    cost: dict[str, Any] | None
+    seconds: float
+    table: str
+
+
+def compare(
+    app: AppConfig,
+    settings: PromptOptimizationModel,
+    places: Sequence[str],
+    *,
+    run_dir: str | None = None,
+    progress: Progress | None = None,
+    spark: SparkSession | None = None,
+) -> Comparison:
+    """Score the prompts at ``places`` (files or registry URIs; the configured one without any) on the target.
+
+    Raises:
+        InputError: the input can't be used; nothing was called.
+    """
+    started = time.monotonic()
+    set_up(app.mlflow.tracking_uri)
+    named = {place: registry.load_file_or_uri(place) for place in places} or {
+        settings.prompt.full_name: seed_prompt(settings)
+    }
+    wanted = seed_prompt(settings).variables
+    for place, prompt in named.items():
+        if not prompt.variables <= wanted:
+            unknown = ", ".join(sorted(prompt.variables - wanted))
+            raise InputError(f"{place}: has the variable {unknown}, which the configured prompt lacks; mend the prompt")
+    judge = settings.scorer_model.endpoint() if settings.scorer_model else None
+    mix = build_mix(settings.scorers, judge)
+    session = spark or spark_session(
+        SparkSettings(master=app.spark.master, remote=app.spark.remote, conf=dict(app.spark.conf))
+    )
+    ship_udfs(session)
+    identity = "|".join(sorted(prompt.candidate_id for prompt in named.values()))
+    state = RunState.open(run_dir or default_run_dir(app, settings), f"evaluate|{settings.name}|{identity}")
+    storage = Storage.at(app.storage.root, state.run_dir)
+    rows = load_rows(session, settings.dataset, storage, wanted)
+    total = rows.count()
+    evaluation = Evaluation(
+        session, settings.agent.model.endpoint(), mix, storage, state.run_id, progress or Progress()
+    )
+    prompts = list(named.values())
+    result = evaluation.frame(prompts, rows, name="evaluation", total=total * len({p.candidate_id for p in prompts}))
+    lines = {line["candidate_id"]: line for line in summarize(result, rows).collect()}
+    usage = evaluation.usage
+    return Comparison(
+        prompts=tuple(_scored(place, prompt, lines[prompt.candidate_id]) for place, prompt in named.items()),
+        calls=usage.calls(),
+        tokens=usage.token_counts(),
+        cost=usage.cost(evaluation.endpoint.price, judge.price if judge else None, None),
+        seconds=round(time.monotonic() - started, 3),
+        table=storage.folder("evaluation"),
+    )
+
+
+def _scored(place: str, prompt: Prompt, line: Any) -> ScoredPrompt:
+    return ScoredPrompt(
+        place=place,
+        candidate_id=prompt.candidate_id,
+        score=None if line["score"] is None else float(line["score"]),
+        rows=int(line["rows"]),
+        scored=int(line["scored"]),
+        prompt_tokens=int(line["prompt_tokens"] or 0),
+        completion_tokens=int(line["completion_tokens"] or 0),
+    )

@@ -1,0 +1,164 @@
+"""``promptmill optimize``: search, prove on the holdout, register. Also: ``spark-submit jobs/optimize.py --config …``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if __package__ in {None, ""}:  # run as a script: the checkout's root takes the place of this folder
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from jobs.options import chosen, config_option, json_option, only_option, run_dir_option
+from jobs.terminal import out, run_command, shown_progress
+
+if TYPE_CHECKING:
+    from engine.config import PromptOptimizationModel
+    from engine.estimate import Estimate
+    from engine.migration import OptimizationResult
+
+_REQUIRED = {"promoted": 0, "kept": 3, "need_more_data": 4, "failed": 1}
+
+
+@click.command("optimize")
+@config_option
+@only_option
+@run_dir_option
+@click.option("--dry-run", is_flag=True, help="Print calls, tokens and cost; call nothing, pay nothing.")
+@click.option(
+    "--require",
+    type=click.Choice(["promote"]),
+    help="Exit with 3 when the old prompt was kept, 4 when more data is needed.",
+)
+@json_option
+def command(
+    config_path: str, only: Sequence[str], run_dir: str | None, dry_run: bool, require: str | None, as_json: bool
+) -> int:
+    """Rewrite prompts so that the new model answers like the old one, and prove it.
+
+    Searches on train and val rows, judges the best prompt on holdout rows that the search never saw, and registers it
+    in the MLflow Prompt Registry. Writes result.json and report.html into the run directory.
+
+    \b
+      promptmill optimize --config conf/migration.yaml --dry-run
+      promptmill optimize --config conf/migration.yaml --run-dir runs/first
+    """
+    from engine.config import AppConfig
+    from engine.migration import prepare, run
+
+    app = AppConfig.from_file(config_path)
+    todo = chosen(app, only)
+    results: list[dict[str, Any]] = []
+    for settings in todo:
+        folder = f"{run_dir}/{settings.name}" if run_dir and len(todo) > 1 else run_dir
+        with shown_progress(quiet=as_json) as progress:
+            migration = prepare(app, settings, run_dir=folder, progress=progress)
+            if dry_run:
+                estimate = migration.estimate()
+            else:
+                result = run(migration)
+        if dry_run:
+            results.append(_estimate_json(settings, estimate))
+            if not as_json:
+                show_estimate(settings, estimate)
+        else:
+            results.append(dict(result.record.result))
+            if not as_json:
+                show_result(result)
+    if as_json:
+        print(json.dumps(results[0] if len(results) == 1 else results, indent=2, ensure_ascii=False))
+    return max((_REQUIRED[r["status"]] for r in results), default=0) if require and not dry_run else 0
+
+
+def show_estimate(settings: PromptOptimizationModel, estimate: Estimate) -> None:
+    """Print what a run would cost."""
+    from rich.table import Table
+
+    table = Table(title=f"{settings.name}: nothing was called; at the most this would be used", title_justify="left")
+    for column in ("endpoint", "calls", "prompt tokens", "completion tokens", "cost"):
+        table.add_column(column, justify="left" if column == "endpoint" else "right")
+    for part in estimate.parts:
+        cost = "no price set" if part.cost_high is None else f"{part.cost_high:,.4f} {estimate.currency}"
+        table.add_row(
+            part.name,
+            f"{part.calls_low:,} to {part.calls_high:,}",
+            f"{part.prompt_tokens_high:,}",
+            f"{part.completion_tokens_high:,}",
+            cost,
+        )
+    out().print(table)
+    if estimate.cost_high is not None:
+        out().print(f"at the most {estimate.cost_high:,.4f} {estimate.currency}; a budget in the configuration caps it")
+
+
+def _estimate_json(settings: PromptOptimizationModel, estimate: Estimate) -> dict[str, Any]:
+    return {
+        "optimization": settings.name,
+        "dry_run": True,
+        "calls_at_most": estimate.calls_high,
+        "tokens_at_most": estimate.tokens_high,
+        "cost_at_most": estimate.cost_high,
+        "currency": estimate.currency,
+    }
+
+
+def show_result(result: OptimizationResult) -> None:
+    """Print what a run came to: the scores, the diff, the verdict, and where to look."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = out()
+    record = result.record
+    found = record.result
+    table = Table(title="candidates", title_justify="left")
+    for column in ("", "proposer", "step", "minibatch", "val", "what became of it"):
+        table.add_column(column, justify="right" if column in {"step", "minibatch", "val"} else "left")
+    for line in record.candidates:
+        minibatch = "" if line.minibatch_after is None else f"{line.minibatch_before:.2f} → {line.minibatch_after:.2f}"
+        val = "" if line.val_score is None else f"{line.val_score:.3f}"
+        mark = "[bold green]winner[/]" if line.candidate_id == found["best"]["candidate_id"] else ""
+        fate = mark or escape(line.reason or line.status)
+        table.add_row(line.label, line.proposer, str(line.step), minibatch, val, fate)
+    console.print(table)
+    if record.best_text != record.seed_text:
+        console.print("[bold]the best prompt against the seed[/]")
+        show_diff(record.seed_text, record.best_text)
+    holdout = found["holdout"]
+    low, high = holdout["interval"]
+    colour = "green" if found["status"] == "promoted" else "yellow"
+    console.print(f"\n[bold {colour}]{found['status']}[/]: {escape(record.verdict)}")
+    console.print(
+        f"  holdout, {holdout['rows']} rows never seen by the search: seed {found['seed']['holdout_score']:.3f}, "
+        f"best {found['best']['holdout_score']:.3f}, difference {holdout['difference']:+.3f} "
+        f"[{low:+.3f}, {high:+.3f}] at {1 - holdout['alpha']:.0%}",
+        markup=False,
+    )
+    calls, tokens = found["calls"], found["tokens"]
+    cost = "" if found["cost"] is None else f", {found['cost']['amount']:.4f} {found['cost']['currency']}"
+    console.print(
+        f"  {calls['made']:,} calls ({calls['reused']:,} more answered by the ledger), "
+        f"{tokens['prompt'] + tokens['completion']:,} tokens{cost}, {found['seconds']:.0f} s"
+    )
+    console.print(f"  prompt  {found['prompt']['uri'] or 'not registered; its text is in result.json'}")
+    console.print(f"  report  {result.run_dir}/report.html", markup=False)
+
+
+def show_diff(before: str, after: str) -> None:
+    """Print a diff of two prompts."""
+    import difflib
+
+    from rich.text import Text
+
+    console = out()
+    lines = list(difflib.unified_diff(before.splitlines(), after.splitlines(), "seed", "best", lineterm="", n=2))
+    for line in lines:
+        style = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "")
+        console.print(Text(f"  {line}", style=style))
+
+
+if __name__ == "__main__":
+    run_command(command)

@@ -1,0 +1,54 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from engine.config import AppConfig, PromptOptimizationModel
+
+config_option = click.option(
+    "--config", "config_path", required=True, metavar="FILE", help="The configuration; conf/migration.yaml is one to copy."
+)
+run_dir_option = click.option(
+    "--run-dir",
+    metavar="DIR",
+    help="Where the run keeps its state. Given again, it goes on with that run and pays for nothing twice.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON and nothing else.")
+only_option = click.option("--only", metavar="NAME", multiple=True, help="Only this optimization; may be repeated.")
+
+
+def chosen(app: AppConfig, only: Sequence[str]) -> list[PromptOptimizationModel]:
+    """Return the optimizations that ``--only`` names, all without it.
+
+    Raises:
+        InputError: there is none, or none of that name.
+    """
+    from engine.errors import InputError
+
+    every = app.optimizations.prompt_optimizations
+    if not every:
+        raise InputError("the configuration has no optimizations.prompt_optimizations; nothing to do")
+    for name in only:
+        if name not in every:
+            raise InputError(f"--only {name}: the configuration has no such optimization; it has {', '.join(every)}")
+    return [settings for key, settings in every.items() if not only or key in only]
+
+
+def one(app: AppConfig, only: str | None) -> PromptOptimizationModel:
+    """Return the one optimization that is meant.
+
+    Raises:
+        InputError: it is not clear which.
+    """
+    from engine.errors import InputError
+
+    found = chosen(app, [only] if only else [])
+    if len(found) > 1:
+        names = ", ".join(app.optimizations.prompt_optimizations)
+        raise InputError(f"the configuration has several optimizations; say which with --only: {names}")
+    return found[0]

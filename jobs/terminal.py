@@ -1,0 +1,135 @@
+"""How the command talks to a person: progress, lines, errors without a traceback, exit statuses."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+from rich.progress import Progress as Bars
+
+if TYPE_CHECKING:
+    from engine.progress import Progress, Snapshot
+
+# Where the output is no terminal (a job's log), a line of progress at most so often.
+_LINE_EVERY_S = 10.0
+# Libraries whose INFO lines would drown ours.
+_CHATTY = ("mlflow", "alembic", "py4j", "pyspark", "databricks", "asyncio")
+
+
+def run_command(command: click.Command) -> None:
+    """Run a command of ours as a program and exit with its status.
+
+    0 done; 1 failed; 2 bad input or usage; 3 and 4 with ``--require promote``; 130 after Ctrl-C. What a person can
+    mend is one message without a traceback.
+    """
+    _set_up_logging()
+    from udfs.errors import InputError, PromptmillError
+
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    try:
+        status = command.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        status = 2
+    except (click.Abort, KeyboardInterrupt):
+        console.print("interrupted; what was answered is kept: start the same command with the same --run-dir to go on")
+        status = 130
+    except InputError as error:
+        console.print("[bold red]error:[/] ", end="")
+        console.print(str(error), markup=False)
+        status = 2
+    except PromptmillError as error:
+        console.print("[bold red]failed:[/] ", end="")
+        console.print(str(error), markup=False)
+        status = 1
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _set_up_logging() -> None:
+    # MLflow phones home and fetches a price list unless told not to; neither belongs into a batch job.
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_MODEL_CATALOG_URI", "")
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def out() -> Console:
+    """Return the console for results; it folds nothing, so that output can be piped."""
+    return Console(highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def shown_progress(*, quiet: bool = False) -> Iterator[Progress]:
+    """Show progress while the block runs: a bar in a terminal, a line now and then elsewhere; on stderr."""
+    from engine.progress import Progress
+
+    if quiet:
+        yield Progress()
+        return
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        lines = _Lines(console)
+        yield Progress(show=lines.show, say=lambda line: console.print(f"  {line}", markup=False))
+        return
+    bars = Bars(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[facts]}"),
+        console=console,
+        transient=True,
+    )
+    with bars:
+        bar = bars.add_task("", total=None, facts="", visible=False)
+
+        def show(snapshot: Snapshot) -> None:
+            bars.update(
+                bar,
+                description=snapshot.stage,
+                total=snapshot.total,
+                completed=snapshot.done,
+                facts=facts(snapshot),
+                visible=snapshot.total > 0,
+            )
+
+        yield Progress(show=show, say=lambda line: bars.console.print(f"  {line}", markup=False))
+
+
+def facts(snapshot: Snapshot) -> str:
+    """Return what stands beside the bar: score, tokens, time taken and left."""
+    parts = []
+    if snapshot.score is not None:
+        parts.append(f"score {snapshot.score:.3f}")
+    if snapshot.tokens:
+        parts.append(f"{snapshot.tokens:,} tokens")
+    parts.append(f"{snapshot.elapsed_s:.0f} s")
+    if snapshot.left_s is not None and snapshot.done < snapshot.total:
+        parts.append(f"about {snapshot.left_s:.0f} s left")
+    return " · ".join(parts)
+
+
+class _Lines:
+    """Progress as lines: at the end of each stage, and every few seconds within a long one."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._last = 0.0
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Print a line if it is time for one."""
+        now = time.monotonic()
+        ended = snapshot.done >= snapshot.total and snapshot.total > 0
+        if ended or (snapshot.done and now - self._last > _LINE_EVERY_S):
+            self._last = now
+            self._console.print(
+                f"{snapshot.stage}: {snapshot.done}/{snapshot.total} · {facts(snapshot)}", markup=False
+            )

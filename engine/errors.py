@@ -5,7 +5,7 @@
     PromptmillError                (udfs.errors)
     ├── InputError                 (udfs.errors) bad input: exit status 2, nothing paid
     │   ├── ConfigError            the configuration: names file, key, value and mend
-    │   └── EnvironmentProblem     Java, Spark or a package is missing or unusable
+    │   └── EnvironmentProblem     Java, Spark, a package or a model is missing or unusable
     └── EvaluationError            a run's failure: exit status 1, what was paid for is in the ledger
         ├── CoverageError          too few rows of a candidate could be scored
         └── BudgetSpent            the budget allows no further call (ends a search, never a run)

@@ -21,7 +21,8 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
@@ -75,7 +76,11 @@ _RESULT_COLUMNS = (
 class Evaluation:
     """Evaluates prompts on one endpoint with one mix of scorers; counts what was used.
 
-    ``usage`` is mutated by every evaluation; everything else stays as it is.
+    ``usage`` is mutated by every evaluation; everything else stays as it is. ``local_row_ids`` are the rows that
+    :meth:`rollouts` may be asked for. Credentials are read here, on the driver, whose environment holds them.
+
+    Raises:
+        InputError: the variable that holds an endpoint's key is not set.
     """
 
     spark: SparkSession
@@ -86,22 +91,32 @@ class Evaluation:
     progress: Progress = field(default_factory=Progress)
     usage: Usage = field(default_factory=Usage)
     small_stage_items: int = SMALL_STAGE_ITEMS
+    local_row_ids: frozenset[str] = frozenset()
     _known: dict[str, Entry] | None = None
 
-    def frame(self, candidates: Sequence[Prompt], rows: DataFrame, *, name: str, total: int) -> DataFrame:
+    def __post_init__(self) -> None:
+        self.endpoint = self.endpoint.with_secret()
+        self.mix = tuple(_with_secret(weighted) for weighted in self.mix)
+
+    def frame(
+        self, candidates: Sequence[Prompt], rows: DataFrame, *, name: str, total: int, stage: str | None = None
+    ) -> DataFrame:
         """Evaluate every candidate on every row; return the result as a DataFrame (see the module's table).
 
         ``name`` is the folder under the run's directory that the result is written to, once; ``total`` is the number
-        of pairs, for progress and for the number of tasks. What the ledger has is not called again.
+        of pairs, for progress and for the number of tasks; ``stage`` is what progress calls it. What the ledger has is
+        not called again.
 
         Raises:
             InputError: a row lacks what a scorer needs; nothing was called.
         """
         check_expectations(rows, self.mix)
-        ids = self.spark.createDataFrame([(prompt.candidate_id,) for prompt in _distinct(candidates)], "candidate_id string")
+        ids = self.spark.createDataFrame(
+            [(prompt.candidate_id,) for prompt in _distinct(candidates)], "candidate_id string"
+        )
         pairs = rows.select("row_id", "inputs", "expectations").crossJoin(F.broadcast(ids))
         plan = self._plan(candidates, tasks=self._tasks(total))
-        self.progress.stage(name, total)
+        self.progress.stage(stage or name, total)
         kept = self._run(plan, self._join_ledger(pairs), name=name)
         self.usage.add_frame(kept)
         self.progress.finish_stage()
@@ -125,7 +140,7 @@ class Evaluation:
         found = run([prompt for prompt, _ in pairs], list(unique.values()))
         by_pair = {(rollout.candidate_id, rollout.row_id): rollout for rollout in found}
         self.usage.add(found)
-        self.progress.add(found)
+        self.progress.ended(found)
         return [[by_pair[prompt.candidate_id, row.row_id] for row in rows] for prompt, rows in pairs]
 
     def _run_here(self, prompts: Sequence[Prompt], items: Sequence[Item]) -> list[Rollout]:
@@ -147,9 +162,12 @@ class Evaluation:
 
     def _run(self, plan: EvaluationPlan, items: DataFrame, *, name: str) -> DataFrame:
         ship_udfs(self.spark)
-        # Rows of one candidate lie next to each other in a task, so that an endpoint's prefix cache serves them.
+        # Calls of one candidate lie next to each other in a task, so that an endpoint's prefix cache serves them; where
+        # a judge follows, answers to one row do, so that alike answers meet and are judged once.
+        judged = any(isinstance(weighted.scorer, Judge) for weighted in self.mix)
+        order = ("row_id", "candidate_id") if judged else ("candidate_id", "row_id")
         placed = items.repartition(plan.tasks, F.xxhash64("row_id"))
-        placed = placed.sortWithinPartitions("candidate_id", "row_id")
+        placed = placed.sortWithinPartitions(*order)
         record = evaluation_udf(plan)(F.struct(*ITEM_COLUMNS))
         result = placed.select(record.alias("record")).select("record.*").select(*_result_columns())
         with watch_segments(self.storage.ledger, plan.evaluation_id, self.progress):
@@ -211,10 +229,10 @@ class Evaluation:
         return found.withColumn("known", F.when(F.size(known) > 0, F.to_json(known))).drop(*parts)
 
     def _remembered(self) -> dict[str, Entry]:
-        """The ledger's entries of this search's endpoints, on the driver: only small stages come here."""
+        """The ledger's entries for the rows that are held on the driver, of the endpoints that are asked."""
         if self._known is None:
             wanted = {endpoint.endpoint_id for endpoint in self._endpoints()}
-            entries = self.storage.ledger.entries()
+            entries = self.storage.ledger.entries(row_ids=self.local_row_ids)
             self._known = {entry.key: entry for entry in entries if entry.endpoint_id in wanted}
         return self._known
 
@@ -233,10 +251,23 @@ class Evaluation:
             judge = weighted.scorer
             if isinstance(judge, Judge):
                 key = verdict_key(
-                    judge.endpoint.endpoint_id, judge.judge_id, item.row_id, item.expectations or "", answer.output or ""
+                    judge.endpoint.endpoint_id,
+                    judge.judge_id,
+                    item.row_id,
+                    item.expectations or "",
+                    answer.output or "",
                 )
                 entries += [known[key]] if key in known else []
         return Item(item.candidate_id, item.row_id, item.inputs, item.expectations, tuple(entries))
+
+
+def _with_secret(weighted: Weighted) -> Weighted:
+    """Give a judge's endpoint its key; a judge of the user's own that is no dataclass keeps what it was made with."""
+    scorer = weighted.scorer
+    if not isinstance(scorer, Judge) or not hasattr(scorer, "__dataclass_fields__"):
+        return weighted
+    keyed = replace(cast("Any", scorer), endpoint=scorer.endpoint.with_secret())
+    return replace(weighted, scorer=keyed)
 
 
 def summarize(result: DataFrame, rows: DataFrame) -> DataFrame:
@@ -284,7 +315,8 @@ def to_rollout(line: Mapping[str, object]) -> Rollout:
 
 def _result_columns() -> list[Column]:
     error = F.when(
-        F.col("error_kind").isNotNull(), F.struct(F.col("error_kind").alias("kind"), F.col("error_message").alias("message"))
+        F.col("error_kind").isNotNull(),
+        F.struct(F.col("error_kind").alias("kind"), F.col("error_message").alias("message")),
     )
     shaped = {
         "scores": F.from_json("scores", "map<string,double>"),
@@ -309,5 +341,3 @@ def _lookup(pairs: DataFrame, kept: DataFrame, key: Column, name: str) -> DataFr
 
 def _distinct(candidates: Sequence[Prompt]) -> list[Prompt]:
     return list({prompt.candidate_id: prompt for prompt in candidates}.values())
-
-

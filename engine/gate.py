@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
 from engine.record import ErrorLine, RowLine, SliceLine
@@ -71,10 +73,10 @@ def judge(
     )
 
 
-def _objection(
-    differences: Differences, interval: tuple[float, float], p_value: float, settings: GateSettings
-) -> str:
+def _objection(differences: Differences, interval: tuple[float, float], p_value: float, settings: GateSettings) -> str:
     low, high = interval
+    if not differences.rows:
+        return "no holdout row was scored for both prompts"
     if differences.mean <= settings.min_improvement:
         return f"no gain above {settings.min_improvement:+.3f} on the holdout (difference {differences.mean:+.3f})"
     if low <= settings.min_improvement or p_value >= settings.alpha:
@@ -105,9 +107,14 @@ def _both(paired: DataFrame) -> DataFrame:
 
 
 def _grouped(paired: DataFrame) -> Differences:
-    difference = F.round(F.col("best_score") - F.col("seed_score"), _DECIMALS).alias("d")
-    groups = _both(paired).groupBy(difference, "weight").count().collect()
-    groups.sort(key=lambda g: (g["d"], g["weight"]))
+    return _differences(_both(paired).groupBy(_difference(), "weight").count().collect())
+
+
+def _difference() -> Column:
+    return F.round(F.col("best_score") - F.col("seed_score"), _DECIMALS).alias("d")
+
+
+def _differences(groups: Sequence[Any]) -> Differences:
     return Differences(
         np.array([g["d"] for g in groups], dtype=np.float64),
         np.array([g["weight"] for g in groups], dtype=np.float64),
@@ -115,16 +122,14 @@ def _grouped(paired: DataFrame) -> Differences:
     )
 
 
+def _means() -> list[Column]:
+    return [
+        (F.sum(F.col(f"{side}_score") * F.col("weight")) / F.sum("weight")).alias(side) for side in ("seed", "best")
+    ]
+
+
 def _scores(paired: DataFrame) -> tuple[float, float]:
-    weight = F.sum("weight")
-    line = (
-        _both(paired)
-        .agg(
-            (F.sum(F.col("seed_score") * F.col("weight")) / weight).alias("seed"),
-            (F.sum(F.col("best_score") * F.col("weight")) / weight).alias("best"),
-        )
-        .collect()[0]
-    )
+    line = _both(paired).agg(*_means()).collect()[0]
     return (
         float(line["seed"]) if line["seed"] is not None else math.nan,
         float(line["best"]) if line["best"] is not None else math.nan,
@@ -137,24 +142,25 @@ def _slices(
     """Return a line a slice, and the slices that are worse with confidence (Bonferroni over all of them)."""
     found: list[tuple[SliceLine, Differences]] = []
     for name in names:
-        sliced = paired.withColumn("_slice", F.col("slices")[name])
-        values = [line["_slice"] for line in sliced.select("_slice").distinct().orderBy("_slice").collect()]
-        for value in values:
-            if value is None:
-                continue
-            part = sliced.where(F.col("_slice") == value)
-            differences = _grouped(part)
-            if differences.rows:
-                seed_score, best_score = _scores(part)
-                found.append((SliceLine(name, value, differences.rows, seed_score, best_score), differences))
+        # All values of a slice in two jobs: a tenant or a route may have thousands.
+        sliced = _both(paired).withColumn("_slice", F.col("slices")[name]).where(F.col("_slice").isNotNull())
+        groups = sliced.groupBy("_slice", _difference(), "weight").count().collect()
+        by_value: dict[str, list[Any]] = {}
+        for group in groups:
+            by_value.setdefault(group["_slice"], []).append(group)
+        scores = {line["_slice"]: line for line in sliced.groupBy("_slice").agg(*_means()).collect()}
+        for value in sorted(by_value):
+            differences = _differences(by_value[value])
+            line = scores[value]
+            found.append((SliceLine(name, value, differences.rows, line["seed"], line["best"]), differences))
     alpha = settings.alpha / max(1, len(found))
     worse = []
-    for line, differences in found:
+    for shown, differences in found:
         mirrored = Differences(-differences.values, differences.weights, differences.counts)
         p_value = sign_flip_p_value(mirrored, minimum=settings.max_slice_regression, seed=rng_seed)
         if p_value < alpha and -differences.mean > settings.max_slice_regression:
-            worse.append(f"{line.name}={line.value} ({differences.mean:+.3f} on {line.rows} rows)")
-    return tuple(line for line, _ in found), worse
+            worse.append(f"{shown.name}={shown.value} ({differences.mean:+.3f} on {shown.rows} rows)")
+    return tuple(shown for shown, _ in found), worse
 
 
 def row_lines(paired: DataFrame, *, order: str) -> tuple[RowLine, ...]:

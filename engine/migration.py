@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import logging
 import time
-from collections.abc import Mapping
+import uuid
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
@@ -19,14 +17,13 @@ from engine.coverage import allowed_unscored, coverage_error
 from engine.errors import ConfigError, PromptmillError
 from engine.estimate import Estimate, estimate
 from engine.evaluate import Evaluation, check_expectations
+from engine.outcome import OptimizationResult, Outcome, run_settings
 from engine.progress import Progress
 from engine.proposers.build import build_proposers
 from engine.proposers.reflection_client import ReflectionClient
-from engine.record import CandidateLine, RunRecord
-from engine.report import write_report
 from engine.run_state import RunState
 from engine.search.budget import Budget
-from engine.search.history import Candidate, History
+from engine.search.history import Candidate
 from engine.search.loop import Search, SearchResult
 from engine.session import SparkSettings, ship_udfs, spark_session
 from engine.sources import load_rows
@@ -39,30 +36,6 @@ from udfs.endpoint import Endpoint
 from udfs.prompt import Prompt
 from udfs.scorers import build_mix
 from udfs.scorers.protocol import Judge, Weighted
-
-log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class OptimizedPrompt:
-    """The prompt that the application should use from now on: the new one, or the old one where it was kept.
-
-    ``uri`` is ``None`` where the registry could not take it.
-    """
-
-    name: str
-    template: str | list[dict[str, str]]
-    uri: str | None
-    status: str
-
-
-@dataclass(frozen=True)
-class OptimizationResult:
-    """What one optimization came to. ``run_dir`` holds ``result.json``, ``record.json`` and ``report.html``."""
-
-    prompt: OptimizedPrompt
-    record: RunRecord
-    run_dir: str
 
 
 @dataclass
@@ -102,14 +75,16 @@ class Migration:
         most = self.settings.budget.max_metric_calls
         return self.split.holdout_rows if most is None else max(1, min(self.split.holdout_rows, most // 4))
 
-    def cost(self) -> float:
-        """Money spent so far."""
-        spent = self.usage.cost(self.target.price, self._judge_price(), self.reflection.price if self.reflection else None)
-        return float(spent["amount"]) if spent else 0.0
+    def bill(self) -> dict[str, Any] | None:
+        """Return what was spent so far, as it stands in ``result.json``; ``None`` where no endpoint has a price."""
+        judge = next((w.scorer.endpoint for w in self.mix if isinstance(w.scorer, Judge)), None)
+        prices = [endpoint.price if endpoint else None for endpoint in (self.target, judge, self.reflection)]
+        return self.usage.cost(*prices)
 
-    def _judge_price(self) -> Any:
-        judges = [w.scorer for w in self.mix if isinstance(w.scorer, Judge)]
-        return judges[0].endpoint.price if judges else None
+    def spent(self) -> float:
+        """Return the money spent so far, 0 where no endpoint has a price."""
+        bill = self.bill()
+        return float(bill["amount"]) if bill else 0.0
 
 
 def prepare(
@@ -129,13 +104,13 @@ def prepare(
     seed = seed_prompt(settings)
     target = settings.agent.model.endpoint()
     mix = build_mix(settings.scorers, settings.scorer_model.endpoint() if settings.scorer_model else None)
-    reflection = (
-        settings.reflection_model.endpoint(temperature=settings.search.temperature) if settings.reflection_model else None
-    )
+    reflection = None
+    if settings.reflection_model:
+        reflection = settings.reflection_model.endpoint(temperature=settings.search.temperature)
     if "gepa" in settings.search.proposer and reflection is None:
         raise ConfigError(
-            f"optimization {settings.name!r}: the proposer gepa needs a reflection_model; name one of resources.llms, or "
-            "set proposer: demos"
+            f"optimization {settings.name!r}: the proposer gepa needs a reflection_model; name one of resources.llms, "
+            "or set proposer: demos"
         )
     session = spark or spark_session(
         SparkSettings(master=app.spark.master, remote=app.spark.remote, conf=dict(app.spark.conf))
@@ -178,7 +153,7 @@ def run(migration: Migration) -> OptimizationResult:
     settings, state = migration.settings, migration.state
     tracker = Tracker(migration.app.mlflow.experiment, settings.name, run_id=state.mlflow_run_id)
     state = state.with_mlflow_run(tracker.run_id)
-    tracker.parameters(_parameters(migration))
+    tracker.parameters(run_settings(migration))
     tracker.dataset(migration.split.train, name=f"{settings.name}-train", context="training")
     tracker.dataset(migration.split.val, name=f"{settings.name}-val", context="validation")
     tags = {"promptmill.run_id": state.run_id, "promptmill.optimization": settings.name}
@@ -186,7 +161,7 @@ def run(migration: Migration) -> OptimizationResult:
         settings.prompt.full_name, migration.seed, message="the current prompt", tags=tags | {"promptmill.role": "seed"}
     )
     tracker.prompt(current)
-    outcome = _Outcome(migration, tracker, current)
+    outcome = Outcome(migration, tracker, current)
     try:
         evaluation = Evaluation(
             migration.spark,
@@ -196,29 +171,30 @@ def run(migration: Migration) -> OptimizationResult:
             state.run_id,
             migration.progress,
             migration.usage,
+            local_row_ids=frozenset(row.row_id for row in (*migration.split.train, *migration.split.val)),
         )
         found = _search(migration, evaluation, tracker)
         outcome.found = found
         verdict, paired = _gate(migration, evaluation, found.best)
-        return outcome.finish(verdict, paired, started, tags)
+        return outcome.finish(verdict, paired, started=started, tags=tags)
     except PromptmillError as error:
-        outcome.fail(error, started)
+        outcome.fail(error, started=started)
         raise
 
 
 def _search(migration: Migration, evaluation: Evaluation, tracker: Tracker) -> SearchResult:
     settings = migration.settings
-    client = (
-        ReflectionClient(migration.reflection, migration.storage.ledger, run_id=migration.state.run_id, usage=migration.usage)
-        if migration.reflection
-        else None
-    )
+    client = None
+    if migration.reflection:
+        client = ReflectionClient(
+            migration.reflection, migration.storage.ledger, run_id=migration.state.run_id, usage=migration.usage
+        )
     price = migration.target.price
     first_tokens = migration.estimate().tokens_each
     budget = Budget(
         settings.budget,
         migration.usage,
-        migration.cost,
+        migration.spent,
         time.monotonic,
         reserved_calls=2 * migration.gate_rows,
         first_tokens=first_tokens,
@@ -252,7 +228,9 @@ def _gate(migration: Migration, evaluation: Evaluation, best: Candidate) -> tupl
     prompts = list({p.candidate_id: p for p in (migration.seed, best.prompt)}.values())
     total = len(prompts) * migration.gate_rows
     migration.usage.metric_calls += total
-    result = evaluation.frame(prompts, holdout, name="holdout", total=total)
+    # A folder of its own each time: a run that goes on after an outage asks again for the rows that failed, and finds
+    # all others in the ledger.
+    result = evaluation.frame(prompts, holdout, name=f"holdout-{uuid.uuid4().hex[:12]}", stage="holdout", total=total)
     paired = gate.pair(result, holdout, migration.seed, best.prompt)
     _check_holdout_coverage(result, prompts, settings.gate.min_coverage)
     verdict = gate.judge(
@@ -265,153 +243,21 @@ def _check_holdout_coverage(result: DataFrame, prompts: list[Prompt], min_covera
     missing = F.col("score").isNull()
     for prompt in prompts:
         lines = result.where(F.col("candidate_id") == prompt.candidate_id)
-        counted = lines.agg(F.count(F.lit(1)).alias("rows"), F.sum(missing.cast("bigint")).alias("missing")).collect()[0]
+        counted = lines.agg(F.count(F.lit(1)).alias("rows"), F.sum(missing.cast("bigint")).alias("missing")).collect()[
+            0
+        ]
         rows, lacking = int(counted["rows"]), int(counted["missing"] or 0)
         if lacking > allowed_unscored(rows, min_coverage) or lacking == rows:
-            kinds = lines.where(missing).groupBy("error.kind").agg(
-                F.count(F.lit(1)).alias("n"), F.min("error.message").alias("example")
+            kinds = (
+                lines.where(missing)
+                .groupBy("error.kind")
+                .agg(F.count(F.lit(1)).alias("n"), F.min("error.message").alias("example"))
             )
             found = {line["kind"] or "unknown": (int(line["n"]), line["example"]) for line in kinds.collect()}
             example = next((text for _, text in found.values() if text), "")
             raise coverage_error(
                 "the holdout", rows, lacking, {kind: n for kind, (n, _) in found.items()}, example, min_coverage
             )
-
-
-@dataclass
-class _Outcome:
-    """Turns what was found into registry versions, the record, the report and the tracked run."""
-
-    migration: Migration
-    tracker: Tracker
-    current: registry.RegisteredPrompt | None
-    found: SearchResult | None = None
-
-    def finish(
-        self, verdict: gate.Verdict, paired: DataFrame, started: float, tags: Mapping[str, str]
-    ) -> OptimizationResult:
-        migration, found = self.migration, self.found
-        if found is None:
-            raise AssertionError("the search has not ended")
-        improved = found.best is not found.history.seed
-        promoted = verdict.promote and improved
-        winner = self.current
-        if promoted:
-            winner = registry.register(
-                migration.settings.prompt.full_name,
-                found.best.prompt,
-                message=f"promptmill: {verdict.reason}",
-                tags={**tags, "promptmill.role": "winner", "promptmill.proposer": found.best.proposer},
-                aliases=(registry.CANDIDATE, registry.CHAMPION),
-            )
-            self.tracker.prompt(winner)
-        status = "promoted" if promoted else "kept"
-        reason = verdict.reason if improved else f"{found.ended}: no candidate was better than the current prompt on val"
-        prompt = found.best.prompt if promoted else migration.seed
-        result = self._result(status, found, started)
-        result["prompt"] = {"uri": winner.uri if winner else None, "text": prompt.text()}
-        result["seed"]["holdout_score"] = round(verdict.seed_score, 6)
-        result["best"]["holdout_score"] = round(verdict.best_score, 6)
-        result["holdout"] = {
-            "rows": verdict.rows,
-            "difference": round(verdict.difference, 6),
-            "interval": [round(edge, 6) for edge in verdict.interval],
-            "alpha": verdict.alpha,
-            "p_value": round(verdict.p_value, 6) if improved else None,
-        }
-        won, lost = gate.flips(paired)
-        notes = () if winner else ("The prompt registry could not take the prompt; it stands in result.json.",)
-        record = RunRecord(
-            result=result,
-            settings=_parameters(migration),
-            verdict=reason,
-            seed_text=migration.seed.text(),
-            best_text=found.best.prompt.text(),
-            candidates=_lines(found.history),
-            steps=found.steps,
-            worst_rows=gate.row_lines(paired, order="worst"),
-            lost_rows=gate.row_lines(paired, order="lost"),
-            won_rows=gate.row_lines(paired, order="won"),
-            won_count=won,
-            lost_count=lost,
-            slices=verdict.slices,
-            errors=gate.error_lines(paired),
-            notes=notes,
-        )
-        self._close(record)
-        shaped = OptimizedPrompt(migration.settings.prompt.full_name, prompt.deployed(), winner.uri if winner else None, status)
-        return OptimizationResult(shaped, record, migration.state.run_dir)
-
-    def fail(self, error: PromptmillError, started: float) -> None:
-        """Leave a record of a failed run; what was found until then is in it."""
-        migration = self.migration
-        result = self._result("failed", self.found, started)
-        result["error"] = str(error)
-        record = RunRecord(
-            result=result,
-            settings=_parameters(migration),
-            verdict=str(error),
-            seed_text=migration.seed.text(),
-            best_text=(self.found.best.prompt if self.found else migration.seed).text(),
-            candidates=_lines(self.found.history) if self.found else (),
-            steps=self.found.steps if self.found else (),
-        )
-        self._close(record)
-
-    def _close(self, record: RunRecord) -> None:
-        run_dir = self.migration.state.run_dir
-        record.write(run_dir)
-        write_report(record, Path(run_dir) / "report.html")
-        self.tracker.finish(record, run_dir)
-
-    def _result(self, status: str, found: SearchResult | None, started: float) -> dict[str, Any]:
-        migration, usage = self.migration, self.migration.usage
-        reflection = migration.reflection.price if migration.reflection else None
-        sides: dict[str, Any] = {"seed": None, "best": None}
-        if found:
-            for side, candidate in (("seed", found.history.seed), ("best", found.best)):
-                sides[side] = {
-                    "candidate_id": candidate.candidate_id,
-                    "val_score": found.history.val_score(candidate),
-                    "holdout_score": None,
-                }
-        return {
-            "format": 1,
-            "optimization": migration.settings.name,
-            "run_id": migration.state.run_id,
-            "mlflow_run_id": self.tracker.run_id,
-            "status": status,
-            "prompt": {"uri": self.current.uri if self.current else None, "text": migration.seed.text()},
-            **sides,
-            "holdout": None,
-            "steps": found.steps[-1].step if found else 0,
-            "candidates": len(found.history.candidates) if found else 0,
-            "ended": found.ended if found else "failed",
-            "metric_calls": usage.metric_calls,
-            "calls": usage.calls(),
-            "tokens": usage.token_counts(),
-            "cost": usage.cost(migration.target.price, migration._judge_price(), reflection),
-            "seconds": round(time.monotonic() - started, 3),
-        }
-
-
-def _lines(history: History) -> tuple[CandidateLine, ...]:
-    return tuple(
-        CandidateLine(
-            label=c.label,
-            candidate_id=c.candidate_id,
-            parents=c.parents,
-            proposer=c.proposer,
-            step=c.step,
-            status=c.status,
-            reason=c.reason,
-            text=c.prompt.text(),
-            minibatch_before=c.minibatch_before,
-            minibatch_after=c.minibatch_after,
-            val_score=history.val_score(c),
-        )
-        for c in history.candidates
-    )
 
 
 def seed_prompt(settings: PromptOptimizationModel) -> Prompt:
@@ -427,8 +273,8 @@ def seed_prompt(settings: PromptOptimizationModel) -> Prompt:
         prompt = registry.load(configured.full_name, alias=configured.alias, version=configured.version)
     if not prompt.variables:
         raise ConfigError(
-            f"the prompt {configured.full_name!r} has no variable such as {{{{text}}}}, so every row would ask the same; "
-            "add the variables of the data set's inputs"
+            f"the prompt {configured.full_name!r} has no variable such as {{{{text}}}}, so every row would ask the "
+            "same; add the variables of the data set's inputs"
         )
     return prompt
 
@@ -440,7 +286,7 @@ def default_run_dir(app: AppConfig, settings: PromptOptimizationModel) -> str:
 
 def _fingerprint(settings: PromptOptimizationModel) -> str:
     """What must be the same for a run to be gone on with: all but where the endpoints stand and what is allowed."""
-    kept = settings.model_dump(mode="json", exclude={"budget"})
+    kept = settings.model_dump(mode="json", exclude={"budget", "source_model"})
     for path in (("agent", "model"), ("reflection_model",), ("scorer_model",)):
         model: Any = kept
         for key in path:
@@ -449,22 +295,3 @@ def _fingerprint(settings: PromptOptimizationModel) -> str:
             for key in ("base_url", "limits", "price", "api_key"):
                 model.pop(key, None)
     return json.dumps(kept, sort_keys=True)
-
-
-def _parameters(migration: Migration) -> dict[str, Any]:
-    """What the run runs with, flat and without secrets."""
-    settings = migration.settings
-    return {
-        "optimizer": "promptmill",
-        "prompt": settings.prompt.full_name,
-        "target_model": migration.target.name,
-        "reflection_model": migration.reflection.name if migration.reflection else "",
-        "scorer_model": settings.scorer_model.name if settings.scorer_model else "",
-        "scorers": ", ".join(f"{w.scorer.name} x {w.weight:g}" for w in migration.mix),
-        "num_training_samples": len(migration.split.train),
-        "num_validation_samples": len(migration.split.val),
-        "num_holdout_samples": migration.split.holdout_rows,
-        **{f"search.{k}": v for k, v in settings.search.model_dump(mode="json").items()},
-        **{f"gate.{k}": v for k, v in settings.gate.model_dump(mode="json").items()},
-        **{f"budget.{k}": v for k, v in settings.budget.model_dump(mode="json").items() if v is not None},
-    }

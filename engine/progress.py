@@ -54,19 +54,12 @@ class Progress:
         self._started = self.clock()
         self._update(Snapshot(name, 0, total, None, 0, 0.0))
 
-    def add(self, rollouts: Sequence[Rollout]) -> None:
-        """Report finished pairs."""
+    def ended(self, rollouts: Sequence[Rollout]) -> None:
+        """Report the stage as done, with these rollouts as its outcome."""
         scores = [r.score for r in rollouts if r.score is not None]
         tokens = sum(r.prompt_tokens + r.completion_tokens for r in rollouts if not r.reused)
-        now = self._snapshot
-        self._update(
-            replace(
-                now,
-                done=now.done + len(rollouts),
-                score=sum(scores) / len(scores) if scores else now.score,
-                tokens=now.tokens + tokens,
-            )
-        )
+        mean = sum(scores) / len(scores) if scores else None
+        self._update(replace(self._snapshot, done=self._snapshot.total, score=mean, tokens=tokens))
 
     def seen(self, done: int, tokens: int) -> None:
         """Report what a running Spark job has on storage so far."""

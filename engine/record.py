@@ -124,12 +124,16 @@ class RunRecord:
         try:
             found = json.loads(path.read_text("utf-8"))
         except OSError as error:
-            raise InputError(f"{run_dir}: holds no run ({FILE_NAME} is missing); give the --run-dir of a run") from error
+            raise InputError(
+                f"{run_dir}: holds no run ({FILE_NAME} is missing); give the --run-dir of a run"
+            ) from error
         except ValueError as error:
             raise InputError(f"{path}: is not JSON: {error}; run the optimization again to write it anew") from error
         version = found.get("format")
         if version != FORMAT_VERSION:
-            raise InputError(f"{path}: has format {version!r}, this promptmill reads {FORMAT_VERSION}; upgrade promptmill")
+            raise InputError(
+                f"{path}: has format {version!r}, this promptmill reads {FORMAT_VERSION}; upgrade promptmill"
+            )
         lines: dict[str, type[Any]] = {
             "candidates": CandidateLine,
             "steps": StepLine,

@@ -39,7 +39,9 @@ def load(name: str, *, alias: str | None, version: int | None) -> Prompt:
     Raises:
         ConfigError: the registry has no such prompt.
     """
-    uri = f"prompts:/{name}@{alias}" if alias else f"prompts:/{name}/{version}" if version else f"prompts:/{name}@latest"
+    uri = (
+        f"prompts:/{name}@{alias}" if alias else f"prompts:/{name}/{version}" if version else f"prompts:/{name}@latest"
+    )
     try:
         found = mlflow.genai.load_prompt(uri, link_to_model=False)
     except MlflowException as error:

@@ -37,9 +37,7 @@ class RunState:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if not path.exists():
-                state = cls(str(folder), uuid.uuid4().hex, fingerprint)
-                state._write()
-                return state
+                return _written(cls(str(folder), uuid.uuid4().hex, fingerprint))
             found = json.loads(path.read_text("utf-8"))
         except (OSError, ValueError) as error:
             raise ConfigError(f"--run-dir {run_dir}: can't be used: {error}; give another folder") from error
@@ -54,12 +52,12 @@ class RunState:
 
     def with_mlflow_run(self, run_id: str | None) -> RunState:
         """Keep the MLflow run that belongs to this run."""
-        state = replace(self, mlflow_run_id=run_id)
-        state._write()
-        return state
+        return _written(replace(self, mlflow_run_id=run_id))
 
-    def _write(self) -> None:
-        path = Path(self.run_dir) / _FILE
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps({k: v for k, v in asdict(self).items() if k != "run_dir"}, indent=2), "utf-8")
-        temporary.replace(path)
+
+def _written(state: RunState) -> RunState:
+    path = Path(state.run_dir) / _FILE
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps({k: v for k, v in asdict(state).items() if k != "run_dir"}, indent=2), "utf-8")
+    temporary.replace(path)
+    return state

@@ -213,6 +213,7 @@ def _own_conf(master: str, scratch: Path) -> dict[str, str]:
         "spark.ui.showConsoleProgress": "false",  # it draws over our own progress line
         # The endpoint's client, its connections and what it learnt of the endpoint's capacity outlive a task.
         "spark.python.worker.reuse": "true",
+        "spark.sql.debug.maxToStringFields": "1000",  # else Spark warns of every wide plan
     }
     cores = _local_cores(master)
     if cores is None:

@@ -15,17 +15,34 @@ import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
-from engine.config import DatasetModel, TracesModel
+from engine.config_sections import DatasetModel, TracesModel
 from engine.errors import ConfigError, InputError
 from engine.rows import defects, rows_from_frame, rows_from_records
 from engine.storage import Storage
 
 log = logging.getLogger(__name__)
 
-_FORMATS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".ndjson": "json", ".csv": "csv", ".delta": "delta"}
+_FORMATS = {
+    ".parquet": "parquet",
+    ".json": "json",
+    ".jsonl": "json",
+    ".ndjson": "json",
+    ".csv": "csv",
+    ".delta": "delta",
+}
 # The tracking server hands out at most so many traces a page.
 _PAGE = 500
-_TRACES_SCHEMA = pa.schema([("inputs", pa.string()), ("outputs", pa.string()), ("trace_id", pa.string())])
+_TRACES_SCHEMA = pa.schema(
+    [
+        ("inputs", pa.string()),
+        ("expectations", pa.string()),
+        ("weight", pa.int64()),
+        ("slices", pa.string()),
+        ("trace_id", pa.string()),
+    ]
+)
+# A tag of a data set's record or of a trace: how many recorded inputs it stands for. `promptmill collect` writes it.
+WEIGHT_TAG = "promptmill.weight"
 
 
 def load_rows(spark: SparkSession, dataset: DatasetModel, storage: Storage, variables: frozenset[str]) -> DataFrame:
@@ -36,12 +53,23 @@ def load_rows(spark: SparkSession, dataset: DatasetModel, storage: Storage, vari
     Raises:
         InputError: the source can't be read, or its rows lack inputs or a template's variable.
     """
-    rows = storage.keep(spark, _rows(spark, dataset, storage), "rows")
+    return keep_rows(spark, _rows(spark, dataset, storage), storage, variables, source=describe(dataset))
+
+
+def keep_rows(
+    spark: SparkSession, rows: DataFrame, storage: Storage, variables: frozenset[str], *, source: str
+) -> DataFrame:
+    """Write rows to ``storage`` once and return the usable ones as read back; ``source`` is named in messages.
+
+    Raises:
+        InputError: rows lack a template's variable.
+    """
+    rows = storage.keep(spark, rows, "rows")
     broken = defects(rows)
     if broken:
-        log.warning("%s: records without usable inputs are left out, such as one that %s", describe(dataset), broken[0])
+        log.warning("%s: records without usable inputs are left out, such as one that %s", source, broken[0])
         rows = rows.where(F.col("inputs").isNotNull())
-    _check_variables(rows, variables, describe(dataset))
+    _check_variables(rows, variables, source)
     return rows
 
 
@@ -104,17 +132,35 @@ def _mlflow_dataset(name: str) -> Iterator[Mapping[str, Any]]:
             f"({error.message}); check the name, or make it with `promptmill collect`"
         ) from error
     for record in found.to_df().to_dict("records"):
-        tags = record.get("tags") or {}
+        tags = _mapping(record.get("tags"))
+        # A record that was made without outputs has {} there: no answer of anybody's.
+        answered = {"expected_response": _expected(record["outputs"])} if _holds(record.get("outputs")) else None
         yield {
             "inputs": record["inputs"],
-            "expectations": record.get("expectations") or None,
-            "outputs": record.get("outputs"),
-            "slices": {k: v for k, v in tags.items() if not k.startswith("mlflow.")},
-            "weight": tags.get("promptmill.weight") or 1,
-            "trace_id": ((record.get("source") or {}).get("source_data") or {}).get("trace_id")
-            if isinstance(record.get("source"), dict)
-            else None,
+            "expectations": _mapping(record.get("expectations")) or answered,
+            "slices": _slices(tags),
+            "weight": tags.get(WEIGHT_TAG) or 1,
+            "trace_id": _source_data(record.get("source")).get("trace_id"),
         }
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    """The mapping, or an empty one: a cell of a pandas frame that nothing stands in may be None or NaN."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def _holds(outputs: Any) -> bool:
+    return isinstance(outputs, str) or (isinstance(outputs, Mapping | list) and bool(outputs))
+
+
+def _source_data(source: Any) -> Mapping[str, Any]:
+    """What a record says about where it comes from: MLflow hands out an object here, Databricks a dict."""
+    return _mapping(source.get("source_data") if isinstance(source, Mapping) else getattr(source, "source_data", None))
+
+
+def _slices(tags: Mapping[str, Any]) -> dict[str, str]:
+    """Tags to report by: all but those of the tools'."""
+    return {key: str(value) for key, value in tags.items() if not key.startswith(("mlflow.", "promptmill."))}
 
 
 def _traces(spark: SparkSession, traces: TracesModel, storage: Storage) -> DataFrame:
@@ -122,13 +168,19 @@ def _traces(spark: SparkSession, traces: TracesModel, storage: Storage) -> DataF
     folder = storage.folder(f"traces-{uuid.uuid4().hex[:8]}")
     filesystem, path = storage.filesystem(folder)
     filesystem.create_dir(path, recursive=True)
-    total = 0
-    for number, page in enumerate(_trace_pages(traces)):
-        pq.write_table(
-            pa.Table.from_pylist(page, schema=_TRACES_SCHEMA), f"{path}/{number:06d}.parquet", filesystem=filesystem
-        )
+    total = unusable = 0
+    for number, (page, skipped) in enumerate(_trace_pages(traces)):
+        table = pa.Table.from_pylist(page, schema=_TRACES_SCHEMA)
+        pq.write_table(table, f"{path}/{number:06d}.parquet", filesystem=filesystem)
         total += len(page)
+        unusable += skipped
         log.info("%d traces read", total)
+    if unusable:
+        log.warning(
+            "%d of %d traces are left out: their root span has no inputs by name, or no outputs",
+            unusable,
+            total + unusable,
+        )
     if not total:
         raise InputError(
             f"no traces with inputs and outputs were found in experiment {traces.experiment!r}"
@@ -138,7 +190,8 @@ def _traces(spark: SparkSession, traces: TracesModel, storage: Storage) -> DataF
     return spark.read.parquet(folder)
 
 
-def _trace_pages(traces: TracesModel) -> Iterator[Sequence[dict[str, Any]]]:
+def _trace_pages(traces: TracesModel) -> Iterator[tuple[Sequence[dict[str, Any]], int]]:
+    """Yield each page's records, and how many of its traces are none."""
     client = mlflow.MlflowClient()
     experiment_id = _experiment_id(traces)
     token: str | None = None
@@ -153,8 +206,7 @@ def _trace_pages(traces: TracesModel) -> Iterator[Sequence[dict[str, Any]]]:
             include_spans=True,
         )
         records = [record for trace in page if (record := _trace_record(trace)) is not None]
-        if records:
-            yield records
+        yield records, len(page) - len(records)
         if left is not None:
             left -= len(page)
         token = page.token
@@ -177,21 +229,24 @@ def _experiment_id(traces: TracesModel) -> str:
 
 
 def _trace_record(trace: Any) -> dict[str, Any] | None:
-    """Return a trace's root inputs and its answer as text; ``None`` for one that holds neither."""
+    """Return a trace's root inputs, its answer as what is expected, and its tags; ``None`` where one is lacking."""
     root = next((span for span in trace.data.spans if span.parent_id is None), None)
     if root is None or not isinstance(root.inputs, dict) or root.outputs is None:
         return None
     return {
         "inputs": json.dumps(root.inputs, default=str),
-        "outputs": answer_text(root.outputs),
+        # Not as `outputs`: a text there that happens to be JSON ("1.0", "null") would be parsed.
+        "expectations": json.dumps({"expected_response": _expected(root.outputs)}, default=str),
+        "weight": int(trace.info.tags.get(WEIGHT_TAG) or 1),
+        "slices": json.dumps(_slices(trace.info.tags)),
         "trace_id": trace.info.trace_id,
     }
 
 
-def answer_text(outputs: Any) -> str:
-    """Return the answer in a span's outputs: a text as it is, a chat completion's content, else JSON.
+def _expected(outputs: Any) -> Any:
+    """Return the answer in a span's outputs: a text as it is, a chat completion's content, else the object.
 
-    >>> answer_text({"choices": [{"message": {"content": "hello"}}]})
+    >>> _expected({"choices": [{"message": {"content": "hello"}}]})
     'hello'
     """
     if isinstance(outputs, str):
@@ -199,7 +254,7 @@ def answer_text(outputs: Any) -> str:
     try:
         return str(outputs["choices"][0]["message"]["content"])
     except (KeyError, IndexError, TypeError):
-        return json.dumps(outputs, ensure_ascii=False, default=str)
+        return outputs
 
 
 def _check_variables(rows: DataFrame, variables: frozenset[str], source: str) -> None:

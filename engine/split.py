@@ -36,14 +36,14 @@ def split_rows(rows: DataFrame, settings: SplitSettings, *, seed: int) -> Split:
     """
     total = rows.count()
     if total < 3:
-        raise InputError(f"the data set has {total} distinct rows; a split into train, val and holdout needs at least 3")
+        raise InputError(
+            f"the data set has {total} distinct rows; a split into train, val and holdout needs at least 3"
+        )
     order = F.sha2(F.concat_ws("|", F.lit(f"split-{seed}"), F.col("row_id")), 256)
     placed = rows.withColumn("_order", order)
     placed = placed.withColumn("_at", _position(placed, total))
     train_until, val_until = settings.train, settings.train + settings.val
-    part = (
-        F.when(F.col("_at") < train_until, "train").when(F.col("_at") < val_until, "val").otherwise("holdout")
-    )
+    part = F.when(F.col("_at") < train_until, "train").when(F.col("_at") < val_until, "val").otherwise("holdout")
     placed = placed.withColumn("_part", part)
     train = _some(placed, "train", settings.max_train)
     val = _some(placed, "val", settings.max_val)

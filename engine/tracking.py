@@ -8,6 +8,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import mlflow
 import pandas as pd
@@ -31,6 +32,22 @@ def set_up(tracking_uri: str | None) -> None:
     mlflow.set_tracking_uri(tracking_uri)
 
 
+def experiment_id(name: str) -> str:
+    """Return the id of the experiment of this name, making it where there is none.
+
+    In a local SQLite store its artifacts go beside the database: MLflow would put them into whatever folder the
+    process was started in.
+    """
+    found = mlflow.get_experiment_by_name(name)
+    if found is not None:
+        return str(found.experiment_id)
+    uri = mlflow.get_tracking_uri()
+    place = None
+    if uri.startswith("sqlite:///"):
+        place = (Path(uri.removeprefix("sqlite:///")).absolute().parent / "artifacts" / quote(name, safe=" ")).as_uri()
+    return str(mlflow.create_experiment(name, artifact_location=place))
+
+
 class Tracker:
     """One MLflow run of one migration. Names of metrics are those that MLflow's own prompt optimizer uses."""
 
@@ -39,10 +56,11 @@ class Tracker:
         self.experiment_id: str | None = None
         self._client = mlflow.MlflowClient()
         with self._guard("start the run"):
-            found = mlflow.set_experiment(experiment)
-            self.experiment_id = str(found.experiment_id)
+            self.experiment_id = experiment_id(experiment)
             if run_id is None or not self._resume(run_id):
-                run = self._client.create_run(self.experiment_id, run_name=name, tags={"mlflow.source.name": "promptmill"})
+                run = self._client.create_run(
+                    self.experiment_id, run_name=name, tags={"mlflow.source.name": "promptmill"}
+                )
                 self.run_id = str(run.info.run_id)
 
     def _resume(self, run_id: str) -> bool:
@@ -62,9 +80,12 @@ class Tracker:
             log.warning("MLflow: can't %s", what, exc_info=True)
 
     def parameters(self, values: Mapping[str, Any]) -> None:
-        """Log parameters; values are cut to what MLflow takes."""
+        """Log parameters: groups as ``group.name``, values cut to what MLflow takes."""
+        flat: dict[str, Any] = {}
+        for key, value in values.items():
+            flat |= {f"{key}.{name}": v for name, v in value.items()} if isinstance(value, Mapping) else {key: value}
         with self._guard("log parameters"):
-            params = [mlflow.entities.Param(k, str(v)[:_PARAM_CHARACTERS]) for k, v in values.items()]
+            params = [mlflow.entities.Param(k, str(v)[:_PARAM_CHARACTERS]) for k, v in flat.items()]
             self._client.log_batch(self.run_id, params=params)
 
     def dataset(self, rows: Sequence[Row], *, name: str, context: str) -> None:
@@ -74,7 +95,8 @@ class Tracker:
                 {
                     "inputs": [row.inputs for row in rows],
                     "expectations": [row.expectations for row in rows],
-                    "weight": [row.weight for row in rows],
+                    # As floats: MLflow warns at length of integer columns, which here never miss a value.
+                    "weight": [float(row.weight) for row in rows],
                 }
             )
             source = mlflow.data.from_pandas(frame, name=name)
@@ -82,7 +104,8 @@ class Tracker:
             from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
             tags = [InputTag(MLFLOW_DATASET_CONTEXT, context)]
-            self._client.log_inputs(self.run_id, [DatasetInput(source._to_mlflow_entity(), tags)])
+            # MLflow offers no public way to log an input to a run that is not the active one.
+            self._client.log_inputs(self.run_id, [DatasetInput(source._to_mlflow_entity(), tags)])  # noqa: SLF001
 
     def prompt(self, registered: RegisteredPrompt | None) -> None:
         """Link a registered version to the run, so that its page lists the prompt and the prompt's page the run."""
@@ -114,6 +137,7 @@ class Tracker:
         """Log what the run came to, with its artifacts, and end it."""
         result = record.result
         metrics: dict[str, float] = {"seconds": float(result["seconds"])}
+        self.metrics({"total_metric_calls": float(result["metric_calls"])}, step=int(result["steps"]) + 1)
         for name, side in (("initial_eval_score", "seed"), ("final_eval_score", "best")):
             score = (result.get(side) or {}).get("holdout_score")
             if score is not None:

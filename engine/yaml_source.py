@@ -22,9 +22,9 @@ class YamlSource:
     lines: dict[KeyPath, int]
 
     def where(self, key_path: KeyPath) -> str:
-        """Return ``file:line`` of the nearest key that the file really has.
+        r"""Return ``file:line`` of the nearest key that the file really has.
 
-        >>> source = parse_yaml("a: {b: 1}\\nc: 2", path="x.yaml")
+        >>> source = parse_yaml("a: {b: 1}\nc: 2", path="x.yaml")
         >>> source.where(("c",)), source.where(("a", "b", "zz"))
         ('x.yaml:2', 'x.yaml:1')
         """
@@ -68,10 +68,16 @@ def parse_yaml(text: str, *, path: str = "<text>") -> YamlSource:
         mark = error.problem_mark or error.context_mark
         place = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else path
         raise ConfigError(f"{place}: not valid YAML: {error.problem or error.context}") from error
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid YAML: {error or type(error).__name__}") from error
+    except (ValueError, LookupError, AttributeError, TypeError, OverflowError) as error:
+        # What PyYAML's constructors raise for `!!int ""`, `!!bool maybe` or the date 2026-02-30.
+        raise ConfigError(f"{path}: a value does not fit its YAML type ({error}); put it in quotes") from error
     if not isinstance(values, dict):
-        raise ConfigError(f"{path}: a configuration is a mapping with keys such as 'optimizations'; found {values!r}")
+        # Never the values: among them may be a key that somebody pasted.
+        raise ConfigError(
+            f"{path}: a configuration is a mapping with keys such as 'optimizations', not {type(values).__name__}"
+        )
     return YamlSource(path, values, lines)
 
 

@@ -1,4 +1,4 @@
-"""``promptmill optimize``: search, prove on the holdout, register. Also: ``spark-submit jobs/optimize.py --config …``."""
+"""``promptmill optimize``: search, prove, register. Also: ``spark-submit jobs/optimize.py --config …``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from jobs.terminal import out, run_command, shown_progress
 if TYPE_CHECKING:
     from engine.config import PromptOptimizationModel
     from engine.estimate import Estimate
-    from engine.migration import OptimizationResult
+    from engine.outcome import OptimizationResult
 
 _REQUIRED = {"promoted": 0, "kept": 3, "need_more_data": 4, "failed": 1}
 
@@ -38,7 +38,7 @@ _REQUIRED = {"promoted": 0, "kept": 3, "need_more_data": 4, "failed": 1}
 def command(
     config_path: str, only: Sequence[str], run_dir: str | None, dry_run: bool, require: str | None, as_json: bool
 ) -> int:
-    """Rewrite prompts so that the new model answers like the old one, and prove it.
+    r"""Rewrite prompts so that the new model answers like the old one, and prove it.
 
     Searches on train and val rows, judges the best prompt on holdout rows that the search never saw, and registers it
     in the MLflow Prompt Registry. Writes result.json and report.html into the run directory.

@@ -11,7 +11,11 @@ if TYPE_CHECKING:
     from engine.config import AppConfig, PromptOptimizationModel
 
 config_option = click.option(
-    "--config", "config_path", required=True, metavar="FILE", help="The configuration; conf/migration.yaml is one to copy."
+    "--config",
+    "config_path",
+    required=True,
+    metavar="FILE",
+    help="The configuration; conf/migration.yaml is one to copy.",
 )
 run_dir_option = click.option(
     "--run-dir",

@@ -6,16 +6,24 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    TaskID,
+    TextColumn,
+    TransferSpeedColumn,
+)
 from rich.progress import Progress as Bars
 
 if TYPE_CHECKING:
+    from engine.local_model import Fetched
     from engine.progress import Progress, Snapshot
 
 # Where the output is no terminal (a job's log), a line of progress at most so often.
@@ -57,6 +65,7 @@ def _set_up_logging() -> None:
     # MLflow phones home and fetches a price list unless told not to; neither belongs into a batch job.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_MODEL_CATALOG_URI", "")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -104,6 +113,28 @@ def shown_progress(*, quiet: bool = False) -> Iterator[Progress]:
         yield Progress(show=show, say=lambda line: bars.console.print(f"  {line}", markup=False))
 
 
+@contextmanager
+def download_progress() -> Iterator[Callable[[Fetched], None]]:
+    """Show how far downloads are while the block runs; on stderr."""
+    from engine.local_model import LogProgress
+
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        yield LogProgress()
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=30), DownloadColumn(), TransferSpeedColumn())
+    with Bars(*columns, console=console, transient=True) as bars:
+        tasks: dict[tuple[str, str], TaskID] = {}
+
+        def show(fetched: Fetched) -> None:
+            key = (fetched.file_name, fetched.source)
+            if key not in tasks:
+                tasks[key] = bars.add_task(f"{fetched.file_name} from {fetched.source}", total=fetched.total_bytes)
+            bars.update(tasks[key], completed=fetched.done_bytes)
+
+        yield show
+
+
 def facts(snapshot: Snapshot) -> str:
     """Return what stands beside the bar: score, tokens, time taken and left."""
     parts = []
@@ -130,6 +161,4 @@ class _Lines:
         ended = snapshot.done >= snapshot.total and snapshot.total > 0
         if ended or (snapshot.done and now - self._last > _LINE_EVERY_S):
             self._last = now
-            self._console.print(
-                f"{snapshot.stage}: {snapshot.done}/{snapshot.total} · {facts(snapshot)}", markup=False
-            )
+            self._console.print(f"{snapshot.stage}: {snapshot.done}/{snapshot.total} · {facts(snapshot)}", markup=False)

@@ -65,12 +65,14 @@ def run_search(
         usage,
         small_stage_items=10**9,
     )
-    client = ReflectionClient(endpoint(reflection, "reflection"), storage.ledger, run_id=run_id, usage=usage)
     train = rows(0, 24) if train is None else train
+    val = rows(24, 12) if val is None else val
+    evaluation.local_row_ids = frozenset(row.row_id for row in (*train, *val))
+    client = ReflectionClient(endpoint(reflection, "reflection"), storage.ledger, run_id=run_id, usage=usage)
     search = Search(
         seed=Prompt.parse(world.SEED),
         train=train,
-        val=rows(24, 12) if val is None else val,
+        val=val,
         evaluation=evaluation,
         proposers=build_proposers(search_settings, train, client),
         budget=Budget(budget or BudgetSettings(), usage, lambda: 0.0, time.monotonic, reserved_calls=reserved_calls),

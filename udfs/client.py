@@ -8,7 +8,7 @@ import json
 import random
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,9 +16,10 @@ import aiohttp
 import tenacity
 
 from udfs.endpoint import Endpoint, SecretFromEnv
-from udfs.errors import CallError, ErrorKind, call_error
+from udfs.errors import CallError, ErrorKind, InputError, call_error
 from udfs.flow import Clock, FlowControl, Sleep
 from udfs.prompt import Message
+from udfs.well_formed import well_formed
 
 # Backoff between attempts where the endpoint names no time itself: 0.5 s, doubling, jittered, at most 20 s.
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 20.0
@@ -41,6 +42,16 @@ class Answer:
     finish_reason: str | None = None
 
 
+@dataclass
+class _Call:
+    """How one call goes; mutated as its attempts are made. Times are in seconds of the client's clock."""
+
+    started: float
+    queued_s: float = 0.0
+    attempts: int = 0
+    refused: int = 0
+
+
 class ChatClient:
     """Calls one endpoint. Lives on one event loop in one process; never pickled."""
 
@@ -60,9 +71,12 @@ class ChatClient:
         self._clock = clock
         self._sleep = sleep
         self._rng = rng or random.Random()  # noqa: S311 - jitter, not cryptography
-        self._headers = {"Content-Type": "application/json"} | _authorization(endpoint)
-        self._body = {"model": endpoint.name} if endpoint.provider != "databricks" else {}
-        self._body |= endpoint.sampling.body()
+        self._secret = _secret(endpoint)
+        self._headers = {"Content-Type": "application/json"}
+        if self._secret:
+            self._headers["Authorization"] = f"Bearer {self._secret}"
+        named: dict[str, Any] = {"model": endpoint.name} if endpoint.provider != "databricks" else {}
+        self._body = named | endpoint.sampling.body()
         self._credential_refusals = 0
 
     async def ask(
@@ -80,43 +94,33 @@ class ChatClient:
             body["response_format"] = dict(response_format)
         if seed is not None:
             body["seed"] = seed
-        data = json.dumps(body, ensure_ascii=False).encode()
+        data = well_formed(json.dumps(body, ensure_ascii=False)).encode()
         estimate = len(data) // _CHARACTERS_PER_TOKEN + (self.endpoint.sampling.max_tokens or 0)
-        attempts = refused = 0
-        started = self._clock()
+        call = _Call(self._clock())
         try:
-            async for attempt in self._retrying(started):
+            async for attempt in self._retrying(call):
                 with attempt:
-                    attempts += 1
-                    try:
-                        answer = await self._attempt(data, estimate)
-                    except CallError as error:
-                        refused += error.kind is ErrorKind.RATE_LIMITED
-                        raise
-                    return Answer(
-                        text=answer.text,
-                        prompt_tokens=answer.prompt_tokens,
-                        completion_tokens=answer.completion_tokens,
-                        latency_ms=answer.latency_ms,
-                        attempts=attempts,
-                        refused=refused,
-                        finish_reason=answer.finish_reason,
-                    )
+                    answer = await self._attempt(data, estimate, call)
+                    return replace(answer, attempts=call.attempts, refused=call.refused)
         except CallError as error:
-            error.attempts, error.refused = attempts, refused
+            error.attempts, error.refused = call.attempts, call.refused
             raise
         raise AssertionError("tenacity ended without an answer or an error")  # pragma: no cover
 
-    def _retrying(self, started: float) -> tenacity.AsyncRetrying:
+    def _retrying(self, call: _Call) -> tenacity.AsyncRetrying:
         limits = self.endpoint.limits
+
+        def stop(state: tenacity.RetryCallState) -> bool:
+            # Our own clock, so that tests of the deadline take no time. Waiting for our own flow control is not the
+            # endpoint's doing: under a tight rate it alone may take longer, and every call would lose its retries.
+            spent_s = self._clock() - call.started - call.queued_s + state.upcoming_sleep
+            # A refusal is the endpoint's word to wait, not a failure: only the deadline bounds how long we heed it.
+            return call.attempts - call.refused >= limits.max_attempts or spent_s > limits.deadline_s
+
         return tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception(lambda e: isinstance(e, CallError) and e.kind.is_retryable),
             wait=self._wait_s,
-            stop=tenacity.stop_any(
-                tenacity.stop_after_attempt(limits.max_attempts),
-                # Our own clock, so that tests of the deadline take no time.
-                lambda state: self._clock() - started + (state.upcoming_sleep or 0.0) > limits.deadline_s,
-            ),
+            stop=stop,
             sleep=self._sleep,
             reraise=True,
         )
@@ -124,23 +128,27 @@ class ChatClient:
     def _wait_s(self, state: tenacity.RetryCallState) -> float:
         """Seconds to the next attempt: what the endpoint asked for and a little more, or jittered backoff."""
         error = state.outcome.exception() if state.outcome else None
-        if isinstance(error, CallError) and error.retry_after_s is not None:
+        # "Retry at once" is no time to keep, and would hammer an endpoint that says it always: backoff, then.
+        if isinstance(error, CallError) and error.retry_after_s:
             return error.retry_after_s + self._rng.uniform(0.0, 0.1 * max(error.retry_after_s, 1.0))
-        ceiling = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2 ** (state.attempt_number - 1))
+        ceiling = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2 ** min(state.attempt_number - 1, 10))
         return self._rng.uniform(ceiling / 2, ceiling)
 
-    async def _attempt(self, data: bytes, estimate: int) -> Answer:
-        if self._credential_refusals >= _CREDENTIAL_REFUSALS:
-            raise call_error(
-                ErrorKind.CREDENTIALS, f"{self.endpoint.url} refused these credentials before; not asked again"
-            )
+    async def _attempt(self, data: bytes, estimate: int, call: _Call) -> Answer:
+        self._check_credentials()
+        queued_at = self._clock()
         await self.flow.acquire(estimate)
+        call.queued_s += self._clock() - queued_at
         failure: CallError | None = None
         answer: Answer | None = None
         try:
+            # Again: while this one waited for its turn, others may have been refused.
+            self._check_credentials()
+            call.attempts += 1
             answer = await self._send(data)
         except CallError as error:
             failure = error
+            call.refused += error.kind is ErrorKind.RATE_LIMITED
             raise
         finally:
             self.flow.settle(
@@ -149,36 +157,54 @@ class ChatClient:
                 failure=failure.kind if failure else None,
                 retry_after_s=failure.retry_after_s if failure else None,
             )
-            refused = failure is not None and failure.kind is ErrorKind.CREDENTIALS
-            self._credential_refusals = self._credential_refusals + 1 if refused else 0
+            if failure is not None and failure.kind is ErrorKind.CREDENTIALS:
+                self._credential_refusals += 1
+            elif answer is not None:
+                self._credential_refusals = 0
         return answer
+
+    def _check_credentials(self) -> None:
+        if self._credential_refusals >= _CREDENTIAL_REFUSALS:
+            raise call_error(
+                ErrorKind.CREDENTIALS, f"{self.endpoint.url} refused these credentials before; not asked again"
+            )
 
     async def _send(self, data: bytes) -> Answer:
         started = self._clock()
         url, timeout_s = self.endpoint.url, self.endpoint.limits.timeout_s
         try:
             async with self._session.post(
-                url, data=data, headers=self._headers, timeout=aiohttp.ClientTimeout(total=timeout_s)
+                url,
+                data=data,
+                headers=self._headers,
+                timeout=aiohttp.ClientTimeout(total=timeout_s),
+                allow_redirects=False,  # a redirected POST becomes a GET, and its answer the page to log in
             ) as response:
                 status, headers, raw = response.status, response.headers, await response.read()
         except TimeoutError as error:
             raise call_error(ErrorKind.TIMEOUT, f"no answer from {url} within {timeout_s:g} s") from error
-        except aiohttp.InvalidURL as error:
+        except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
             raise call_error(ErrorKind.REJECTED, f"{url!r} is not a URL; mend base_url") from error
         except (aiohttp.ClientError, OSError) as error:
             reason = str(error) or type(error).__name__
             raise call_error(ErrorKind.NETWORK, f"the connection to {url} failed: {reason}") from error
         if status != 200:
-            raise _status_error(status, headers, raw, url)
+            raise _status_error(status, headers, raw, url, secret=self._secret)
         return _parse_answer(raw, url, latency_ms=(self._clock() - started) * 1000)
 
 
-def _authorization(endpoint: Endpoint) -> dict[str, str]:
+def _secret(endpoint: Endpoint) -> str:
+    """Return the endpoint's key, empty where it needs none."""
     key = endpoint.api_key
     if key is None:
-        return {}
-    secret = key.resolve() if isinstance(key, SecretFromEnv) else key
-    return {"Authorization": f"Bearer {secret.value}"}
+        return ""
+    # Keys read from files end in a newline, which no HTTP header may hold.
+    value = (key.resolve() if isinstance(key, SecretFromEnv) else key).value.strip()
+    if not value.isprintable():
+        raise InputError(
+            f"the key of the endpoint {endpoint.name!r} holds a control character; set it to the key alone"
+        )
+    return value
 
 
 def retry_after_s(headers: Mapping[str, str], *, now: datetime | None = None) -> float | None:
@@ -213,9 +239,13 @@ _CONTEXT_LENGTH_CODES = frozenset({"context_length_exceeded", "exceed_context_si
 _CONTENT_FILTER_CODES = frozenset({"content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation"})
 
 
-def _status_error(status: int, headers: Mapping[str, str], raw: bytes, url: str) -> CallError:
+def _status_error(status: int, headers: Mapping[str, str], raw: bytes, url: str, *, secret: str) -> CallError:
     """Map an HTTP failure to a kind, by status and by the body's error code, never by its wording."""
     codes, detail = _error_body(raw)
+    if secret:  # some gateways repeat the request in their error
+        detail = detail.replace(secret, "***")
+    if 300 <= status < 400:
+        detail = f"it redirects to {headers.get('Location', 'nowhere')!r}; set base_url to where the endpoint is"
     if status == 429:
         kind = ErrorKind.RATE_LIMITED
     elif status in {401, 403}:
@@ -238,16 +268,16 @@ def _error_body(raw: bytes) -> tuple[set[str], str]:
     text = raw[:4000].decode("utf-8", "replace")
     try:
         body = json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         return set(), text[:300]
     found = body.get("error", body) if isinstance(body, dict) else body
     if not isinstance(found, dict):
-        return set(), str(found)[:300]
+        return set(), well_formed(str(found))[:300]
     inner = found.get("innererror")
     codes = {str(found.get("code")), str(found.get("type"))} | (
         {str(inner.get("code"))} if isinstance(inner, dict) else set()
     )
-    return codes, str(found.get("message", text))[:300]
+    return codes, well_formed(str(found.get("message", text)))[:300]
 
 
 def _parse_answer(raw: bytes, url: str, *, latency_ms: float) -> Answer:
@@ -258,11 +288,12 @@ def _parse_answer(raw: bytes, url: str, *, latency_ms: float) -> Answer:
         usage = body.get("usage") or {}
         reason = choice.get("finish_reason")
         tokens = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        if isinstance(content, list):  # typed parts, as some models behind a gateway answer
+            content = "".join(part.get("text") or "" for part in content if isinstance(part, dict))
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         head = raw[:120].decode("utf-8", "replace")
-        raise call_error(ErrorKind.BAD_RESPONSE, f"{url} answered 200 but not with a chat completion: {head}") from error
+        message = f"{url} answered 200 but not with a chat completion: {head}"
+        raise call_error(ErrorKind.BAD_RESPONSE, message) from error
     if reason == "content_filter":
         raise call_error(ErrorKind.CONTENT_FILTER, "the endpoint's content filter withheld the answer")
-    if isinstance(content, list):  # typed parts, as some models behind a gateway answer
-        content = "".join(part.get("text", "") for part in content if isinstance(part, dict))
-    return Answer(str(content or ""), tokens[0], tokens[1], latency_ms, 1, 0, reason)
+    return Answer(well_formed(str(content or "")), tokens[0], tokens[1], latency_ms, 1, 0, reason)

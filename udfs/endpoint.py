@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from udfs.errors import InputError
@@ -59,6 +59,22 @@ deadline_s=300.0, max_attempts=10)
         )
 
 
+def tightest(limits: Sequence[Limits]) -> Limits:
+    """Return what keeps all of ``limits``: those of endpoints that stand in the same place, such as a judge's.
+
+    Timeouts and attempts are each call's own, and are taken from the first.
+
+    >>> tightest([Limits(), Limits(max_concurrency=8), Limits(max_concurrency=4)]).max_concurrency
+    4
+    """
+
+    def least(name: str) -> Any:
+        return min((value for one in limits if (value := getattr(one, name)) is not None), default=None)
+
+    names = ("max_concurrency", "requests_per_minute", "tokens_per_minute")
+    return replace(limits[0], **{name: least(name) for name in names})
+
+
 @dataclass(frozen=True)
 class Price:
     """What tokens cost, in ``currency`` per million."""
@@ -73,9 +89,7 @@ class Price:
         >>> Price(prompt_per_million=0.5, completion_per_million=2.0).cost(1_000_000, 500_000)
         1.5
         """
-        return (
-            prompt_tokens * self.prompt_per_million + completion_tokens * self.completion_per_million
-        ) / 1_000_000
+        return (prompt_tokens * self.prompt_per_million + completion_tokens * self.completion_per_million) / 1_000_000
 
 
 @dataclass(frozen=True)
@@ -121,6 +135,13 @@ class Sampling:
     stop: tuple[str, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        # 0 and 0.0 are one request, so they must be one identity: the answers would be paid for twice.
+        for name in ("temperature", "top_p"):
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, float(value))
+
     def body(self) -> dict[str, Any]:
         """Return the request-body fields, without those that are not set.
 
@@ -165,6 +186,16 @@ class Endpoint:
         """
         identity = {"model": self.name, "provider": self.provider, "sampling": self.sampling.body()}
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
+
+    def with_secret(self, environ: Mapping[str, str] | None = None) -> Endpoint:
+        """Return this endpoint with its key read from the environment, for workers, which have another environment.
+
+        Raises:
+            InputError: the variable is not set.
+        """
+        if not isinstance(self.api_key, SecretFromEnv):
+            return self
+        return replace(self, api_key=self.api_key.resolve(environ))
 
     @property
     def url(self) -> str:

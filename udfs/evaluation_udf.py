@@ -13,7 +13,7 @@ from udfs.ledger import Entry
 from udfs.rollout import RECORD_COLUMNS, RECORD_DDL, Item
 
 if TYPE_CHECKING:
-    from pyspark.sql.udf import UserDefinedFunctionLike
+    from pyspark.sql._typing import UserDefinedFunctionLike
 
 # Columns of the struct that the UDF is given. `known` is a JSON array of ledger entries, or null.
 ITEM_COLUMNS = ("candidate_id", "row_id", "inputs", "expectations", "known")
@@ -35,7 +35,9 @@ def _entries(known: str | None) -> tuple[Entry, ...]:
     return tuple(Entry.from_json(json.dumps(entry)) for entry in json.loads(known))
 
 
-def evaluate_batches(plan: EvaluationPlan, batches: Iterator[pd.DataFrame], *, partition: int) -> Iterator[pd.DataFrame]:
+def evaluate_batches(
+    plan: EvaluationPlan, batches: Iterator[pd.DataFrame], *, partition: int
+) -> Iterator[pd.DataFrame]:
     """Evaluate item frames into record frames of the same lengths, in order (columns :data:`RECORD_COLUMNS`)."""
     for rollouts in evaluate_stream(plan, (to_items(batch) for batch in batches), partition=partition):
         yield pd.DataFrame.from_records([r.to_record() for r in rollouts], columns=list(RECORD_COLUMNS))
@@ -48,7 +50,7 @@ def evaluation_udf(plan: EvaluationPlan) -> UserDefinedFunctionLike:
     which is why ``engine.evaluate`` writes the result once and reads it back.
     """
     from pyspark import TaskContext
-    from pyspark.sql.functions import pandas_udf
+    from pyspark.sql.pandas.functions import pandas_udf
 
     def evaluate_items(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         context: Any = TaskContext.get()

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from udfs import event_loop
 from udfs.client import Answer, ChatClient
-from udfs.endpoint import Endpoint
-from udfs.errors import CallError, ErrorKind, PromptFailure, PromptmillError, RowError, call_error
+from udfs.endpoint import Endpoint, tightest
+from udfs.errors import CallError, ErrorKind, LedgerError, PromptFailure, PromptmillError, RowError, call_error
 from udfs.flow import FixedWindow
 from udfs.ledger import Entry, LedgerLocation, SegmentLedger, answer_key, verdict_key
 from udfs.prompt import Prompt
@@ -53,6 +54,13 @@ class Evaluator:
         self._ledger = ledger
         self._clients: dict[tuple[str, str, str, str], ChatClient] = {}
         self._flows: dict[tuple[str, str, str], FixedWindow] = {}
+        self._judging: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
+
+    def _judges(self) -> list[Judge]:
+        return [weighted.scorer for weighted in self._plan.mix if isinstance(weighted.scorer, Judge)]
+
+    def _endpoints(self) -> list[Endpoint]:
+        return [self._plan.endpoint, *(judge.endpoint for judge in self._judges())]
 
     @property
     def window(self) -> int:
@@ -86,11 +94,15 @@ class Evaluator:
         reused = entry is not None
         refused = 0
         if entry is None:
+            # All clients, before anything is paid: a judge without its key must stop the run, not each row.
+            client = await self._client(plan.endpoint)
+            for judge in self._judges():
+                await self._client(judge.endpoint)
             messages = plan.prompts[item.candidate_id].messages(inputs)
             failure: CallError | None = None
             answer: Answer | None = None
             try:
-                answer = await (await self._client(plan.endpoint)).ask(messages)
+                answer = await client.ask(messages)
             except PromptFailure as error:
                 failure = error
             entry = self._entry(item, key, "answer", plan.endpoint, answer, failure)
@@ -128,9 +140,12 @@ class Evaluator:
             scorer = weighted.scorer
             try:
                 if isinstance(scorer, Judge):
-                    rollout, score = await self._judge(rollout, scorer, subject, item, entries)
+                    rollout, found = await self._judge(rollout, scorer, subject, item, entries)
                 else:
-                    score = _compute(scorer, subject)
+                    found = _compute(scorer, subject)
+                score = _checked(found)
+            except LedgerError:
+                raise  # no row's failure: what is asked from here on would not be kept
             except CallError as failure:
                 # A judge's own content filter or context length says nothing about the prompt that is judged.
                 kind = failure.kind if failure.kind.is_infrastructure else ErrorKind.JUDGE
@@ -153,10 +168,18 @@ class Evaluator:
 
     async def _judge(
         self, rollout: Rollout, judge: Judge, subject: Subject, item: Item, entries: Mapping[str, Entry]
-    ) -> tuple[Rollout, Score]:
+    ) -> tuple[Rollout, Score | CallError]:
+        """Return the verdict, or why there is none, and the rollout with what was asked for it."""
         key = verdict_key(
             judge.endpoint.endpoint_id, judge.judge_id, item.row_id, item.expectations or "", subject.output
         )
+        # Two candidates that answer alike may be under way at once: the second waits, and finds the first's verdict.
+        async with self._judging.setdefault(key, asyncio.Lock()):
+            return await self._judge_once(key, rollout, judge, subject, item, entries)
+
+    async def _judge_once(
+        self, key: str, rollout: Rollout, judge: Judge, subject: Subject, item: Item, entries: Mapping[str, Entry]
+    ) -> tuple[Rollout, Score | CallError]:
         entry = entries.get(key) or self._ledger.find(key)
         if entry is not None and entry.output is not None:
             return self._known_verdict(rollout, entry), judge.verdict(entry.output)
@@ -165,7 +188,10 @@ class Evaluator:
         unread: CallError | None = None
         for sample in range(_VERDICT_TRIES):
             # The same request at temperature 0 brings the same reply: another try needs another seed.
-            answer = await client.ask(messages, response_format=judge.response_format, seed=sample or None)
+            try:
+                answer = await client.ask(messages, response_format=judge.response_format, seed=sample or None)
+            except CallError as error:
+                return _asked_in_vain(rollout, error), error
             rollout = _judged(rollout, answer)
             try:
                 score = judge.verdict(answer.text)
@@ -174,7 +200,7 @@ class Evaluator:
                 continue
             self._ledger.keep(self._entry(item, key, "verdict", judge.endpoint, answer, None))
             return rollout, score
-        raise unread or call_error(ErrorKind.JUDGE, "no verdict")
+        return rollout, unread or call_error(ErrorKind.JUDGE, "no verdict")
 
     def _known_verdict(self, rollout: Rollout, entry: Entry) -> Rollout:
         # Paid for by this very pair before this run was interrupted: it counts as this run's, as the answer does.
@@ -211,14 +237,14 @@ class Evaluator:
 
     async def _client(self, endpoint: Endpoint) -> ChatClient:
         """Return the client of ``endpoint``; clients that talk to the same place share one flow control."""
-        place = (endpoint.provider, endpoint.base_url, endpoint.name)
-        key = (*place, endpoint.endpoint_id)
+        key = (*_place(endpoint), endpoint.endpoint_id)
         if key not in self._clients:
             session = await event_loop.session()
+            place = _place(endpoint)
             if place not in self._flows:
-                self._flows[place] = FixedWindow(
-                    endpoint.limits.share(self._plan.tasks), clock=time.monotonic, sleep=asyncio.sleep
-                )
+                here = [e.limits for e in self._endpoints() if _place(e) == place]
+                limits = tightest(here).share(self._plan.tasks)
+                self._flows[place] = FixedWindow(limits, clock=time.monotonic, sleep=asyncio.sleep)
             # Checked again: another item may have made it while this one waited for the session.
             self._clients.setdefault(key, ChatClient(endpoint, self._flows[place], session))
         return self._clients[key]
@@ -232,6 +258,27 @@ def _judged(rollout: Rollout, verdict: Answer | Entry) -> Rollout:
         judge_prompt_tokens=rollout.judge_prompt_tokens + verdict.prompt_tokens,
         judge_completion_tokens=rollout.judge_completion_tokens + verdict.completion_tokens,
     )
+
+
+def _asked_in_vain(rollout: Rollout, error: CallError) -> Rollout:
+    return replace(
+        rollout,
+        judge_calls=rollout.judge_calls + min(error.attempts, 1),
+        judge_attempts=rollout.judge_attempts + error.attempts,
+    )
+
+
+def _place(endpoint: Endpoint) -> tuple[str, str, str]:
+    return (endpoint.provider, endpoint.base_url, endpoint.name)
+
+
+def _checked(found: Score | CallError) -> Score:
+    """Return a score from 0 to 1; anything else, NaN too, would spoil every mean that it enters."""
+    if isinstance(found, CallError):
+        raise found
+    if not 0.0 <= found.value <= 1.0:
+        raise call_error(ErrorKind.SCORER, f"the score {found.value!r} is not from 0 to 1; mend the scorer")
+    return found
 
 
 def _compute(scorer: Scorer, subject: Subject) -> Score:

@@ -69,7 +69,7 @@ class Pacer:
         self._free_at -= amount * self._seconds_each
 
     def hold(self, seconds: float) -> None:
-        """Start nothing for so many seconds from now on."""
+        """Reserve nothing for so many seconds from now on; what is reserved already starts at its time."""
         self._free_at = max(self._free_at, self._clock() + seconds)
 
 

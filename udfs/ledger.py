@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Protocol
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
@@ -29,6 +30,9 @@ FORMAT_VERSION = 1
 # A segment is closed after so many answers or seconds, whichever comes first: this bounds what a crash can lose.
 SEGMENT_ANSWERS = 2000
 SEGMENT_SECONDS = 5.0
+# So many of its own verdicts and reflections a writer remembers (about 1 kB each), because they may be wanted again.
+# Answers it forgets: an evaluation asks for no pair twice, and those of a million rows would fill a worker's memory.
+_REMEMBERED = 50_000
 
 
 @dataclass(frozen=True)
@@ -157,13 +161,17 @@ class LedgerLocation:
         filesystem, _ = self.filesystem()
         for path in self.segments(prefix):
             try:
-                yield pq.read_table(path, filesystem=filesystem, columns=list(columns) if columns else None)
+                # No partitioning: a root such as /data/run_id=7 would otherwise add a column of that name.
+                picked = list(columns) if columns else None
+                yield pq.read_table(path, filesystem=filesystem, columns=picked, partitioning=None)
             except (OSError, pa.ArrowException) as error:
                 log.warning("the ledger's segment %s can't be read and is skipped: %s", path, error)
 
-    def entries(self, prefix: str = "") -> Iterator[Entry]:
-        """Yield all readable entries."""
-        for table in self.read(prefix):
+    def entries(self, prefix: str = "", row_ids: Collection[str] | None = None) -> Iterator[Entry]:
+        """Yield all readable entries; with ``row_ids`` only those of these rows."""
+        wanted = None if row_ids is None else pa.array(sorted(row_ids), pa.string())
+        for segment in self.read(prefix):
+            table = segment if wanted is None else segment.filter(pc.is_in(segment["row_id"], value_set=wanted))
             for found in table.to_pylist():
                 yield Entry(**{field.name: found.get(field.name) for field in fields(Entry)})
 
@@ -171,8 +179,8 @@ class LedgerLocation:
 class SegmentLedger:
     """A worker's ledger: knows the entries it was given, and appends to segments of its own.
 
-    ``writer`` starts the names of its segments; no other writer may have the same. Used from one event loop; files
-    are written on a thread beside it.
+    Of what it keeps itself it finds the latest again, answers excepted. ``writer`` starts the names of its segments; no
+    other writer may have the same. Used from one event loop; files are written on a thread beside it.
     """
 
     def __init__(
@@ -187,6 +195,7 @@ class SegmentLedger:
         self._location = location
         self._writer = f"{writer}-{uuid.uuid4().hex[:12]}"
         self._known = {entry.key: entry for entry in known}
+        self._recent: dict[str, Entry] = {}
         self._answers, self._seconds = answers, seconds
         self._open: list[Entry] = []
         self._number = 0
@@ -196,7 +205,7 @@ class SegmentLedger:
 
     def find(self, key: str) -> Entry | None:
         """Return what is known under ``key``."""
-        return self._known.get(key)
+        return self._known.get(key) or self._recent.get(key)
 
     def keep(self, entry: Entry) -> None:
         """Keep ``entry``: at most ``seconds`` later, or with the ``answers``-th after it, it is on storage.
@@ -209,7 +218,10 @@ class SegmentLedger:
                 f"the ledger in {self._location.folder} can't be written: {self._failure}; make room or mend the "
                 "rights, then start the same command again"
             ) from self._failure
-        self._known[entry.key] = entry
+        if entry.kind != "answer":
+            self._recent[entry.key] = entry
+            if len(self._recent) > _REMEMBERED:
+                del self._recent[next(iter(self._recent))]
         self._open.append(entry)
         if len(self._open) >= self._answers:
             self._close_segment()
@@ -255,11 +267,14 @@ def write_segment(location: LedgerLocation, name: str, entries: Collection[Entry
     filesystem.create_dir(folder, recursive=True)
     temporary = f"{folder}/.{name}.tmp"
     try:
-        pq.write_table(pa.Table.from_pylist([asdict(entry) for entry in entries], schema=SCHEMA), temporary,
-                       filesystem=filesystem, compression="zstd")
+        pq.write_table(
+            pa.Table.from_pylist([asdict(entry) for entry in entries], schema=SCHEMA),
+            temporary,
+            filesystem=filesystem,
+            compression="zstd",
+        )
         filesystem.move(temporary, f"{folder}/{name}")
     except BaseException:
         with contextlib.suppress(OSError):
             filesystem.delete_file(temporary)
         raise
-

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from udfs.errors import InputError
+from udfs.well_formed import well_formed
 
 Message = dict[str, str]
 
@@ -63,7 +64,8 @@ def candidate_id(components: Mapping[str, str]) -> str:
     >>> candidate_id({"template": "a"})[:12]
     'b8aec2f5b54c'
     """
-    return hashlib.sha256(json.dumps(dict(components), sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+    text = json.dumps(dict(components), sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(well_formed(text).encode()).hexdigest()
 
 
 @dataclass(frozen=True)

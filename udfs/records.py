@@ -9,6 +9,8 @@ from typing import Any
 
 import pandas as pd
 
+from udfs.well_formed import well_formed
+
 RECORDS_DDL = "inputs string, expectations string, weight bigint, slices string, trace_id string, defect string"
 # Columns of a source that are not inputs when it has no column `inputs`.
 RESERVED = ("expectations", "expected_response", "expected_facts", "weight", "slices", "trace_id", "outputs")
@@ -20,7 +22,8 @@ def canonical_json(value: Any) -> str:
     >>> canonical_json({"b": 1, "a": "ä"})
     '{"a":"ä","b":1}'
     """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
+    return well_formed(text)
 
 
 def row_id(inputs: Mapping[str, Any]) -> str:
@@ -46,18 +49,32 @@ def normal_record(record: Mapping[str, Any]) -> dict[str, Any]:
         if record.get(key) is not None:
             expectations.setdefault(key, _parsed(record[key]) if key == "expected_facts" else record[key])
     if record.get("outputs") is not None and not expectations:
-        expectations["expected_response"] = _parsed(record["outputs"])
+        # Text stays text: an answer "1e5" or "null" is what the model said, not a number or nothing.
+        expectations["expected_response"] = record["outputs"]
     slices = _parsed(record.get("slices"))
     slices = {str(k): str(v) for k, v in slices.items()} if isinstance(slices, dict) else {}
-    weight = record.get("weight")
+    weight = _weight(record.get("weight"))
+    if weight is None:
+        defect = defect or f"has weight {record['weight']!r}; give a whole number from 1, or leave it out"
     return {
         "inputs": None if defect else canonical_json(inputs),
         "expectations": canonical_json(expectations) if expectations else None,
-        "weight": int(weight) if weight not in {None, ""} else 1,
+        "weight": weight or 1,
         "slices": canonical_json(slices),
         "trace_id": record.get("trace_id"),
         "defect": defect,
     }
+
+
+def _weight(value: Any) -> int | None:
+    """Read a weight: 1 where there is none, ``None`` where it is no whole number from 1."""
+    if value is None or value == "":
+        return 1
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return int(number) if number >= 1 and number.is_integer() else None
 
 
 def _parsed(value: Any) -> Any:

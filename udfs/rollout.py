@@ -9,6 +9,7 @@ from typing import Any
 
 from udfs.errors import RowError
 from udfs.ledger import Entry
+from udfs.well_formed import well_formed
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,9 @@ class Rollout:
         """Return the flat form in which a rollout leaves a pandas UDF: maps as JSON text, the error as two columns."""
         record = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "error"}
         record["scores"] = json.dumps(dict(self.scores))
-        record["feedback"] = json.dumps(dict(self.feedback), ensure_ascii=False)
+        record["feedback"] = well_formed(json.dumps(dict(self.feedback), ensure_ascii=False))
         record["error_kind"] = self.error.kind.value if self.error else None
-        record["error_message"] = self.error.message if self.error else None
+        record["error_message"] = well_formed(self.error.message) if self.error else None
         return record
 
 

@@ -27,7 +27,7 @@ def build_proposers(
     made: list[Proposer] = []
     for name in settings.proposer:
         if name == "demos":
-            made.append(DemosProposer(tuple(train), settings.num_demos, settings.seed))
+            made.append(DemosProposer(tuple(train), settings.num_demos, settings.seed, labels_of(train)))
         elif name == "gepa":
             if client is None:
                 raise ConfigError("the proposer gepa needs a reflection_model; name one, or set proposer: demos")

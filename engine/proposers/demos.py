@@ -20,6 +20,9 @@ from udfs.prompt import DEMOS, TEMPLATE, Message, Prompt, render
 _MOST_CHARACTERS = 1500
 _HEAD = "Examples:\n\n"
 _TAIL = "\n\nNow this one:\n\n"
+# Without the allowed answers at its very end, a small model goes on with the pattern of a text prompt's examples instead
+# of answering (measured with a 0.5B model: no answer right without, every second with).
+_LABELS = "\n\nReply with only one of: "
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class DemosProposer:
     train: tuple[Row, ...]
     num_demos: int
     seed: int
+    labels: tuple[str, ...] = ()
     name: str = "demos"
     copies_allowed: bool = True
 
@@ -44,16 +48,17 @@ class DemosProposer:
             return Proposal(None, "no training row has a recorded answer that could be shown")
         bare = without_demos(request.parent)
         shown = [(json.loads(row.inputs), answer_of(row) or "") for row in chosen]
-        return Proposal(with_demos(bare, shown))
+        return Proposal(with_demos(bare, shown, self.labels))
 
     def _draw(self, rng: random.Random, excluded: Collection[str]) -> list[Row]:
         """Draw rows so that different answers take turns, as far as answers repeat."""
         by_answer: dict[str, list[Row]] = defaultdict(list)
         for row in self.train:
             answer = answer_of(row)
-            if row.row_id not in excluded and answer and len(answer) + len(row.inputs) <= _MOST_CHARACTERS:
-                if "{{" not in row.inputs + answer:
-                    by_answer[answer].append(row)
+            if row.row_id in excluded or not answer or "{{" in row.inputs + answer:
+                continue
+            if len(answer) + len(row.inputs) <= _MOST_CHARACTERS:
+                by_answer[answer].append(row)
         for rows in by_answer.values():
             rng.shuffle(rows)
         answers = sorted(by_answer)
@@ -75,8 +80,10 @@ def answer_of(row: Row) -> str | None:
     return expected if isinstance(expected, str) else json.dumps(expected, ensure_ascii=False)
 
 
-def with_demos(prompt: Prompt, demos: Sequence[tuple[Mapping[str, object], str]]) -> Prompt:
+def with_demos(prompt: Prompt, demos: Sequence[tuple[Mapping[str, object], str]], labels: Sequence[str] = ()) -> Prompt:
     """Return ``prompt`` with demonstrations: inputs and the answer to each.
+
+    ``labels`` are the allowed answers, where these are few; a text prompt ends with them.
 
     >>> print(with_demos(Prompt.parse("Sort: {{x}}"), [({"x": "a"}, "first")]).text())
     Examples:
@@ -90,8 +97,9 @@ def with_demos(prompt: Prompt, demos: Sequence[tuple[Mapping[str, object], str]]
     """
     if not prompt.is_chat:
         template = prompt.components[TEMPLATE]
+        allowed = _LABELS + ", ".join(labels) if labels else ""
         blocks = [f"{render(template, inputs).rstrip()}\n{answer}" for inputs, answer in demos]
-        return prompt.with_components({TEMPLATE: _HEAD + "\n\n".join(blocks) + _TAIL + template})
+        return prompt.with_components({TEMPLATE: _HEAD + "\n\n".join(blocks) + _TAIL + template + allowed})
     turns: list[Message] = []
     for inputs, answer in demos:
         user = [m for m in prompt.messages(inputs) if m["role"] == "user"][-1]
@@ -110,5 +118,5 @@ def without_demos(prompt: Prompt) -> Prompt:
         return prompt.with_components({**prompt.components, DEMOS: ""})
     text = prompt.components[TEMPLATE]
     if text.startswith(_HEAD) and _TAIL in text:
-        return prompt.with_components({TEMPLATE: text.rpartition(_TAIL)[2]})
+        return prompt.with_components({TEMPLATE: text.rpartition(_TAIL)[2].partition(_LABELS)[0]})
     return prompt

@@ -79,9 +79,6 @@ class ReflectionProposer:
 
     async def propose(self, request: ProposalRequest) -> Proposal:
         """Return the model's new prompt, for one component: they take turns from sample to sample."""
-        failing = [(row, rollout) for row, rollout in request.rollouts if rollout.score is None or rollout.score < 1]
-        if not any(rollout.score is not None for _, rollout in failing):
-            return Proposal(None, "nothing to learn: the whole minibatch is right")
         names = [name for name in request.parent.components if name != DEMOS]
         component = names[request.sample % len(names)]
         try:
@@ -111,9 +108,7 @@ class ReflectionProposer:
             {"role": "user", "content": self._records(request.parent, template, request.rollouts, room)},
         ]
 
-    def _records(
-        self, parent: Prompt, template: str, rollouts: Sequence[tuple[Row, Rollout]], room: int
-    ) -> str:
+    def _records(self, parent: Prompt, template: str, rollouts: Sequence[tuple[Row, Rollout]], room: int) -> str:
         parts = [f"Current template:\n<template>\n{template}\n</template>"]
         if parent.is_chat:
             parts.append(f"It is one message of this chat prompt:\n<chat>\n{parent.text()}\n</chat>")
@@ -152,13 +147,13 @@ def _cut(text: str) -> str:
 
 
 def parse_reply(reply: str) -> str | None:
-    """Return the new prompt in a reply: of the JSON object, or of the one fenced block of a plain reply.
+    r"""Return the new prompt in a reply: of the JSON object, or of the one fenced block of a plain reply.
 
     A reply without either is not adopted: a monologue is no prompt.
 
     >>> parse_reply('{"diagnosis": "d", "new_prompt": "Sort {{x}}"}')
     'Sort {{x}}'
-    >>> parse_reply("I would say:\\n```\\nSort {{x}}\\n```")
+    >>> parse_reply("I would say:\n```\nSort {{x}}\n```")
     'Sort {{x}}'
     >>> parse_reply("Let me think about it") is None
     True

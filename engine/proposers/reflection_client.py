@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from udfs.records import canonical_json
 from engine.usage import Usage
 from udfs import event_loop
 from udfs.client import Answer, ChatClient
@@ -16,6 +15,7 @@ from udfs.errors import CallError, ErrorKind
 from udfs.flow import FixedWindow
 from udfs.ledger import Entry, LedgerLocation, SegmentLedger, reflection_key
 from udfs.prompt import Message
+from udfs.records import canonical_json
 
 # A reply that hit the endpoint's token limit is kept with this mark, so that a replay knows it, too.
 _TRUNCATED = "length"
@@ -25,7 +25,7 @@ class ReflectionClient:
     """The reflection model. Used from the process's event loop; one instance a search."""
 
     def __init__(self, endpoint: Endpoint, ledger: LedgerLocation, *, run_id: str, usage: Usage) -> None:
-        self.endpoint = endpoint
+        self.endpoint = endpoint.with_secret()
         self._location = ledger
         self._run_id = run_id
         self._usage = usage
@@ -48,7 +48,17 @@ class ReflectionClient:
         key = reflection_key(self.endpoint.endpoint_id, canonical_json(list(messages)), sample)
         entry = ledger.find(key)
         if entry is not None:
-            self._usage.reused += 1
+            if entry.run_id == self._run_id:
+                # Paid for by this run before it was interrupted.
+                self._usage.resumed += 1
+                self._usage.add_reflection(
+                    attempts=entry.attempts,
+                    refused=0,
+                    prompt=entry.prompt_tokens,
+                    completion=entry.completion_tokens,
+                )
+            else:
+                self._usage.reused += 1
             return entry.output or "", entry.error_message == _TRUNCATED
         answer = await self._answer(client, messages, sample, response_format)
         self._usage.add_reflection(

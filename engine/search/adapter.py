@@ -76,7 +76,10 @@ class EngineAdapter:
         return [self._batch(rows, self._noted(prompt, rows)) for prompt, rows in pairs]
 
     def make_reflective_dataset(
-        self, candidate: dict[str, str], eval_batch: EvaluationBatch[Trajectory, Rollout], components_to_update: list[str]
+        self,
+        candidate: dict[str, str],
+        eval_batch: EvaluationBatch[Trajectory, Rollout],
+        components_to_update: list[str],
     ) -> Mapping[str, Sequence[Mapping[str, Any]]]:
         """Return the minibatch's rows and rollouts, under each component; our reflection strategy reads them."""
         del candidate
@@ -123,9 +126,7 @@ class EngineAdapter:
         candidate = self._history.get(prompt.candidate_id)
         score = self._history.val_score(candidate)
         shown = "unscored" if score is None else f"{score:.3f}"
-        self._evaluation.progress.tell(
-            f"{candidate.label} ({candidate.proposer}): {shown} on {len(rows)} val rows"
-        )
+        self._evaluation.progress.tell(f"{candidate.label} ({candidate.proposer}): {shown} on {len(rows)} val rows")
 
     def _batch(self, rows: Sequence[Row], rollouts: Sequence[Rollout]) -> EvaluationBatch[Trajectory, Rollout]:
         known = [r.score for r in rollouts if r.score is not None]
@@ -148,5 +149,3 @@ class EngineAdapter:
 
 def _rollout(candidate: Candidate, row_id: str) -> Rollout | None:
     return candidate.val.get(row_id) or candidate.train.get(row_id)
-
-

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from engine.rows import Row
@@ -43,32 +43,40 @@ class Guards:
         >>> guards.objection(Prompt.parse("Sort the text"))
         'the variable {{text}} is lost'
         """
-        if truncated:
-            return "the reflection model's reply was cut off"
+        checks: tuple[Callable[[], str | None], ...] = (
+            lambda: "the reflection model's reply was cut off" if truncated else None,
+            lambda: self._shape_objection(proposal),
+            lambda: self._variables_objection(proposal),
+            lambda: self._length_objection(proposal),
+            lambda: _demos_defect(proposal),
+            lambda: None if copies_allowed else self._copy_objection(proposal),
+        )
+        return next((found for check in checks if (found := check()) is not None), None)
+
+    def _shape_objection(self, proposal: Prompt) -> str | None:
         text = proposal.text()
         if not text.strip():
             return "the prompt is empty"
         if proposal.components.keys() != self.seed.components.keys():
             return "the prompt's messages differ from the seed's"
-        lost = self.seed.variables - proposal.variables
-        if lost:
+        return "a code fence is open: the prompt was cut off in the middle" if text.count("```") % 2 else None
+
+    def _variables_objection(self, proposal: Prompt) -> str | None:
+        if lost := self.seed.variables - proposal.variables:
             return f"the variable {_named(lost)} is lost"
-        added = proposal.variables - self.seed.variables
-        if added:
+        if added := proposal.variables - self.seed.variables:
             return f"the variable {_named(added)} is new: no row has a value for it"
-        if text.count("```") % 2:
-            return "a code fence is open: the prompt was cut off in the middle"
-        tokens = len(text) // CHARACTERS_PER_TOKEN
-        if tokens > self.max_prompt_tokens:
-            return f"the prompt has about {tokens} tokens, above max_prompt_tokens {self.max_prompt_tokens}"
-        demos = _demos_defect(proposal)
-        if demos:
-            return demos
-        if not copies_allowed:
-            copied = next((s for s in _shingles([text]) if s in self.copied), None)
-            if copied:
-                return f"it copies a training row: {' '.join(copied)!r}"
         return None
+
+    def _length_objection(self, proposal: Prompt) -> str | None:
+        tokens = len(proposal.text()) // CHARACTERS_PER_TOKEN
+        if tokens <= self.max_prompt_tokens:
+            return None
+        return f"the prompt has about {tokens} tokens, above max_prompt_tokens {self.max_prompt_tokens}"
+
+    def _copy_objection(self, proposal: Prompt) -> str | None:
+        copied = next((s for s in _shingles([proposal.text()]) if s in self.copied), None)
+        return f"it copies a training row: {' '.join(copied)!r}" if copied else None
 
 
 def _demos_defect(proposal: Prompt) -> str | None:

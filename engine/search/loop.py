@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a search found. ``ended`` is ``improved``, ``no improvement found``, ``budget spent`` or ``seed perfect``."""
+    """What a search found; ``ended``: ``improved``, ``no improvement found``, ``budget spent`` or ``seed perfect``."""
 
     history: History
     best: Candidate

@@ -55,7 +55,7 @@ class ProposerStrategy:
                     sample=self._jobs_done + number,
                 )
             )
-        chosen = [self._proposers[request.sample % len(self._proposers)] for request in requests]
+        chosen: list[Proposer] = [self._proposers[request.sample % len(self._proposers)] for request in requests]
         self._jobs_done += len(jobs)
         try:
             proposals = event_loop.run(_all(chosen, requests))
@@ -78,14 +78,17 @@ class ProposerStrategy:
         if prompt is None or objection:
             shown = prompt or Prompt(None, {"template": ""})
             refused = self._history.add(
-                shown, parents=[parent.label], proposer=proposer.name, step=self.step, status="guarded", reason=objection
+                shown,
+                parents=[parent.label],
+                proposer=proposer.name,
+                step=self.step,
+                status="guarded",
+                reason=objection,
             )
             self._progress.tell(f"{refused.label} ({proposer.name}): refused before a call: {objection}")
             return {}
         self._history.add(prompt, parents=[parent.label], proposer=proposer.name, step=self.step, status="proposed")
-        return {
-            name: text for name, text in prompt.components.items() if text != request.parent.components.get(name)
-        }
+        return {name: text for name, text in prompt.components.items() if text != request.parent.components.get(name)}
 
     def _objection(self, prompt: Prompt, proposal: Proposal, proposer: Proposer) -> str | None:
         known = self._history.find(prompt.candidate_id)
@@ -95,5 +98,12 @@ class ProposerStrategy:
 
 
 async def _all(proposers: Sequence[Proposer], requests: Sequence[ProposalRequest]) -> list[Proposal]:
-    jobs = (proposer.propose(request) for proposer, request in zip(proposers, requests, strict=True))
+    jobs = (_one(proposer, request) for proposer, request in zip(proposers, requests, strict=True))
     return list(await asyncio.gather(*jobs))
+
+
+async def _one(proposer: Proposer, request: ProposalRequest) -> Proposal:
+    if all(rollout.score is None or rollout.score >= 1 for _, rollout in request.rollouts):
+        # No child could do strictly better here, so neither a reflection nor a minibatch is worth its price.
+        return Proposal(None, "nothing to learn: the whole minibatch is right")
+    return await proposer.propose(request)

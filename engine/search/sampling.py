@@ -19,7 +19,7 @@ from engine.search.history import History
 from udfs.prompt import candidate_id
 
 
-class RowLoader(DataLoader[str, Row]):
+class RowLoader:
     """Rows under their own ids, which are unique across train and val.
 
     gepa numbers both lists from 0, and 0.1.4 then serves train rollouts as val scores from its cache.
@@ -74,7 +74,9 @@ class PopulationSampling:
     proposers gets its turn on the same evidence.
     """
 
-    def __init__(self, history: History, *, num_candidates: int, mutations: int, cursor: MinibatchCursor, seed: int) -> None:
+    def __init__(
+        self, history: History, *, num_candidates: int, mutations: int, cursor: MinibatchCursor, seed: int
+    ) -> None:
         self._history = history
         self._num_candidates = num_candidates
         self._mutations = max(1, min(mutations, num_candidates))
@@ -95,6 +97,6 @@ class PopulationSampling:
             parent = self._rng.choices(range(len(pool)), weights if any(weights) else None)[0]
             ids = self._cursor.deal()
             rows = trainset.fetch(ids)
-            for _ in range(min(self._mutations, self._num_candidates - len(tasks))):
-                tasks.append(ProposalTask(parent, pool[parent], ids, rows))
+            mutations = min(self._mutations, self._num_candidates - len(tasks))
+            tasks.extend(ProposalTask(parent, pool[parent], ids, rows) for _ in range(mutations))
         return tasks

@@ -4,6 +4,7 @@ import json
 import random
 import time
 from collections import Counter
+from contextlib import suppress
 
 import gepa
 import planted_world as world
@@ -118,22 +119,19 @@ def test_interrupted_search_ends_like_the_uninterrupted_one(tmp_path, dies_at):
         return world.target(call) if call.number < dies_at else Reply(status=401)
 
     with ScriptedEndpoint(dying) as target, ScriptedEndpoint(world.reflection) as reflection:
-        try:
+        with suppress(PromptmillError):
             run_search(tmp_path / "part", target, reflection)
-        except PromptmillError as error:
-            assert "could not be scored" in str(error)
         answered = len(target.answered), len(reflection.answered)
     with ScriptedEndpoint(world.target) as target:
         # The reflection model answers by call number, so the second server goes on counting where the first stopped.
         counter = answered[1]
-        with ScriptedEndpoint(lambda call: world.reflection(type(call)(call.number + counter, call.body))) as reflection:
+        with ScriptedEndpoint(lambda c: world.reflection(type(c)(c.number + counter, c.body))) as reflection:
             found, _ = run_search(tmp_path / "part", target, reflection)
     assert found.best.prompt == whole.best.prompt
 
 
 def test_reflection_runs_in_parallel(tmp_path):
     """All proposals of a step are asked for at once; gepa asks a plain callable one after another."""
-
     with ScriptedEndpoint(world.target) as target:
         in_flight = _InFlight()
         with ScriptedEndpoint(in_flight.script) as reflection:
@@ -158,9 +156,9 @@ class _InFlight:
 
 def test_failing_reflection_is_not_bought_twice(tmp_path):
     """A proposal that fails is asked for once; gepa would swallow the failure and ask for the whole batch again."""
-    with ScriptedEndpoint(world.target) as target:
-        with ScriptedEndpoint(lambda call: Reply(status=400, error_code="bad")) as reflection:
-            found, _ = run_search(tmp_path, target, reflection, max_steps=1)
+    refusing = ScriptedEndpoint(lambda call: Reply(status=400, error_code="bad"))
+    with ScriptedEndpoint(world.target) as target, refusing as reflection:
+        found, _ = run_search(tmp_path, target, reflection, max_steps=1)
     # One attempt with structured output and one without it for each of the jobs under way, then none.
     assert len(reflection.calls) <= 2 * 3
     assert found.ended == "no improvement found"

@@ -1,0 +1,207 @@
+"""What a migration came to: the winner's registration, the record, the report, and the end of the tracked run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pyspark.sql import DataFrame
+
+from engine import gate, registry
+from engine.errors import PromptmillError
+from engine.record import CandidateLine, RunRecord
+from engine.report import write_report
+from engine.search.history import History
+from engine.search.loop import SearchResult
+from engine.tracking import Tracker
+
+if TYPE_CHECKING:
+    from engine.migration import Migration
+
+
+@dataclass(frozen=True)
+class OptimizedPrompt:
+    """The prompt that the application should use from now on: the new one, or the old one where it was kept.
+
+    ``uri`` is ``None`` where the registry could not take it.
+    """
+
+    name: str
+    template: str | list[dict[str, str]]
+    uri: str | None
+    status: str
+
+
+@dataclass(frozen=True)
+class OptimizationResult:
+    """What one optimization came to. ``run_dir`` holds ``result.json``, ``record.json`` and ``report.html``."""
+
+    prompt: OptimizedPrompt
+    record: RunRecord
+    run_dir: str
+
+
+@dataclass
+class Outcome:
+    """Turns what was found into registry versions, the record, the report and the end of the tracked run.
+
+    ``current`` is the seed's version in the registry, ``None`` where it could not take it.
+    """
+
+    migration: Migration
+    tracker: Tracker
+    current: registry.RegisteredPrompt | None
+    found: SearchResult | None = None
+
+    def finish(
+        self, verdict: gate.Verdict, paired: DataFrame, *, started: float, tags: Mapping[str, str]
+    ) -> OptimizationResult:
+        """Register the winner if the gate lets it through, and leave the record; return the result."""
+        migration, found = self.migration, self.found
+        if found is None:
+            raise AssertionError("the search has not ended")
+        improved = found.best is not found.history.seed
+        promoted = verdict.promote and improved
+        winner = self.current
+        if promoted:
+            winner = registry.register(
+                migration.settings.prompt.full_name,
+                found.best.prompt,
+                message=f"promptmill: {verdict.reason}",
+                tags={**tags, "promptmill.role": "winner", "promptmill.proposer": found.best.proposer},
+                aliases=(registry.CANDIDATE, registry.CHAMPION),
+            )
+            self.tracker.prompt(winner)
+        status = "promoted" if promoted else "kept"
+        reason = (
+            verdict.reason if improved else f"{found.ended}: no candidate was better than the current prompt on val"
+        )
+        prompt = found.best.prompt if promoted else migration.seed
+        result = self._result(status, found, started)
+        result["prompt"] = {"uri": winner.uri if winner else None, "text": prompt.text()}
+        result["seed"]["holdout_score"] = round(verdict.seed_score, 6)
+        result["best"]["holdout_score"] = round(verdict.best_score, 6)
+        result["holdout"] = {
+            "rows": verdict.rows,
+            "difference": round(verdict.difference, 6),
+            "interval": [round(edge, 6) for edge in verdict.interval],
+            "alpha": verdict.alpha,
+            "p_value": round(verdict.p_value, 6) if improved else None,
+        }
+        won, lost = gate.flips(paired)
+        notes = () if winner else ("The prompt registry could not take the prompt; it stands in result.json.",)
+        record = RunRecord(
+            result=result,
+            settings=run_settings(migration),
+            verdict=reason,
+            seed_text=migration.seed.text(),
+            best_text=found.best.prompt.text(),
+            candidates=_lines(found.history),
+            steps=found.steps,
+            worst_rows=gate.row_lines(paired, order="worst"),
+            lost_rows=gate.row_lines(paired, order="lost"),
+            won_rows=gate.row_lines(paired, order="won"),
+            won_count=won,
+            lost_count=lost,
+            slices=verdict.slices,
+            errors=gate.error_lines(paired),
+            notes=notes,
+        )
+        self._close(record)
+        name = migration.settings.prompt.full_name
+        shaped = OptimizedPrompt(name, prompt.deployed(), winner.uri if winner else None, status)
+        return OptimizationResult(shaped, record, migration.state.run_dir)
+
+    def fail(self, error: PromptmillError, *, started: float) -> None:
+        """Leave a record of a failed run; what was found until then is in it."""
+        migration = self.migration
+        result = self._result("failed", self.found, started)
+        result["error"] = str(error)
+        record = RunRecord(
+            result=result,
+            settings=run_settings(migration),
+            verdict=str(error),
+            seed_text=migration.seed.text(),
+            best_text=(self.found.best.prompt if self.found else migration.seed).text(),
+            candidates=_lines(self.found.history) if self.found else (),
+            steps=self.found.steps if self.found else (),
+        )
+        self._close(record)
+
+    def _close(self, record: RunRecord) -> None:
+        run_dir = self.migration.state.run_dir
+        record.write(run_dir)
+        write_report(record, Path(run_dir) / "report.html")
+        self.tracker.finish(record, run_dir)
+
+    def _result(self, status: str, found: SearchResult | None, started: float) -> dict[str, Any]:
+        migration, usage = self.migration, self.migration.usage
+        sides: dict[str, Any] = {"seed": None, "best": None}
+        if found:
+            for side, candidate in (("seed", found.history.seed), ("best", found.best)):
+                sides[side] = {
+                    "candidate_id": candidate.candidate_id,
+                    "val_score": found.history.val_score(candidate),
+                    "holdout_score": None,
+                }
+        return {
+            "format": 1,
+            "optimization": migration.settings.name,
+            "run_id": migration.state.run_id,
+            "mlflow_run_id": self.tracker.run_id,
+            "status": status,
+            "prompt": {"uri": self.current.uri if self.current else None, "text": migration.seed.text()},
+            **sides,
+            "holdout": None,
+            "steps": found.steps[-1].step if found else 0,
+            "candidates": len(found.history.candidates) if found else 0,
+            "ended": found.ended if found else "failed",
+            "metric_calls": usage.metric_calls,
+            "calls": usage.calls(),
+            "tokens": usage.token_counts(),
+            "cost": migration.bill(),
+            "seconds": round(time.monotonic() - started, 3),
+        }
+
+
+def _lines(history: History) -> tuple[CandidateLine, ...]:
+    return tuple(
+        CandidateLine(
+            label=c.label,
+            candidate_id=c.candidate_id,
+            parents=c.parents,
+            proposer=c.proposer,
+            step=c.step,
+            status=c.status,
+            reason=c.reason,
+            text=c.prompt.text(),
+            minibatch_before=c.minibatch_before,
+            minibatch_after=c.minibatch_after,
+            val_score=history.val_score(c),
+        )
+        for c in history.candidates
+    )
+
+
+def run_settings(migration: Migration) -> dict[str, Any]:
+    """Return what the run runs with, without secrets."""
+    settings = migration.settings
+    return {
+        "optimizer": "promptmill",
+        "prompt": settings.prompt.full_name,
+        "target_model": migration.target.name,
+        "reflection_model": migration.reflection.name if migration.reflection else "",
+        "scorer_model": settings.scorer_model.name if settings.scorer_model else "",
+        "scorers": ", ".join(f"{w.scorer.name} x {w.weight:g}" for w in migration.mix),
+        "num_training_samples": len(migration.split.train),
+        "num_validation_samples": len(migration.split.val),
+        "num_holdout_samples": migration.split.holdout_rows,
+        "search": settings.search.model_dump(mode="json"),
+        "split": settings.split.model_dump(mode="json"),
+        "gate": settings.gate.model_dump(mode="json"),
+        "budget": settings.budget.model_dump(mode="json", exclude_none=True),
+        "slices": list(settings.slices),
+    }

@@ -1,0 +1,371 @@
+"""Every error says where, what and how to mend it; secrets are not repeated; and nothing but ConfigError comes out."""
+
+import json
+import random
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from engine.config import AppConfig
+from engine.errors import ConfigError
+from engine.yaml_source import parse_yaml
+from udfs.endpoint import SecretFromEnv
+
+BASE = """\
+resources:
+  llms:
+    target: &target
+      name: small
+      provider: openai
+      base_url: http://127.0.0.1:8000/v1
+      api_key: {env: SMALL_MODEL_KEY}
+      temperature: 0
+      max_tokens: 64
+      limits: {max_concurrency: 64, requests_per_minute: 6000, timeout_s: 60}
+      price: {prompt_per_million: 0.15, completion_per_million: 0.60, currency: USD}
+    source: &source {name: big, provider: openai, base_url: http://127.0.0.1:8001/v1}
+prompts:
+  classify: &classify
+    name: classify
+    default_template: |
+      Classify: {{text}}
+agents:
+  classifier: &classifier {name: classifier, model: *target, prompt: *classify, tools: [1, {any: thing}]}
+optimizations:
+  prompt_optimizations:
+    migrate:
+      name: migrate
+      prompt: *classify
+      agent: *classifier
+      dataset: {data: [{inputs: {text: good}, expectations: {expected_response: yes}}]}
+      reflection_model: *source
+      scorer_model: *source
+      num_candidates: 4
+      max_steps: 2
+      temperature: 0.3
+      scorers: [exact_match, {judge: equivalence, weight: 2.0}]
+      proposer: [gepa, demos]
+      split: {train: 0.4, val: 0.2, holdout: 0.4, max_train: 2000, max_val: 300}
+      slices: [language]
+      budget: {max_metric_calls: 5000, max_cost: 5.0}
+      gate: {min_improvement: 0.0, alpha: 0.05}
+storage: {root: .promptmill}
+mlflow: {tracking_uri: "sqlite:///x.db", experiment: migrations}
+tools: {whatever: [this, is]}
+"""
+
+FIRST_GENERATION = """\
+schemas:
+  retail: &retail
+    catalog_name: {options: [{env: SURELY_NOT_SET_ANYWHERE}, {value: main}]}
+    schema_name: retail
+    permissions: []
+resources:
+  llms:
+    judge_model: &judge_model
+      name: databricks-claude
+      temperature: 0.1
+      max_tokens: 8192
+      fallbacks: [databricks-llama]
+  vector_stores: {products: {schema: *retail}}
+retrievers: {r: {}}
+prompts:
+  product_prompt: &product_prompt
+    schema: *retail
+    name: product_prompt
+    description: answers about products
+    default_template: "Answer {{question}}"
+    tags: {team: a, size: 3}
+agents:
+  product: &product
+    name: product
+    description: finds products
+    model: *judge_model
+    tools: []
+    prompt: *product_prompt
+    handoff_prompt: |
+      whatever
+optimizations:
+  training_datasets: {d: {}}
+  prompt_optimizations:
+    optimize_product:
+      name: optimize_product
+      prompt: *product_prompt
+      agent: product
+      dataset_name: main.retail.product_rows
+      reflection_model: judge_model
+      scorer_model: databricks-claude
+      num_candidates: 5
+      max_steps: 3
+      temperature: 0.0
+app: {name: x, orchestration: {supervisor: {}}}
+"""
+
+
+def read(text):
+    return AppConfig.from_source(parse_yaml(text, path="c.yaml"))
+
+
+def changed(old, new):
+    assert BASE.count(old) == 1, old
+    return BASE.replace(old, new)
+
+
+def line_of(text, marker):
+    return text[: text.index(marker)].count("\n") + 1
+
+
+def test_the_design_s_example_is_read():
+    """Anchors, flat search settings, limits and price arrive where they belong."""
+    config = read(BASE)
+    migrate = config.optimizations.prompt_optimizations["migrate"]
+    endpoint = migrate.agent.model.endpoint()
+    assert (endpoint.name, endpoint.provider, endpoint.base_url) == ("small", "openai", "http://127.0.0.1:8000/v1")
+    assert endpoint.api_key == SecretFromEnv("SMALL_MODEL_KEY")
+    assert (endpoint.sampling.temperature, endpoint.sampling.max_tokens) == (0.0, 64)
+    assert (endpoint.limits.max_concurrency, endpoint.limits.timeout_s) == (64, 60.0)
+    assert endpoint.price.completion_per_million == 0.6
+    assert (migrate.search.num_candidates, migrate.search.max_steps, migrate.search.temperature) == (4, 2, 0.3)
+    assert migrate.search.proposer == ("gepa", "demos")
+    assert migrate.prompt.default_template == "Classify: {{text}}\n"
+    assert migrate.budget.max_cost == 5.0
+    assert config.storage.root == ".promptmill"
+
+
+def test_a_first_generation_file_of_dao_ai_is_read_as_it_is(monkeypatch):
+    """Agent and models by name, dataset_name, variables, aliases of ``schema``; sections not ours pass unread."""
+    monkeypatch.delenv("SURELY_NOT_SET_ANYWHERE", raising=False)
+    monkeypatch.setenv("DATABRICKS_HOST", "https://workspace")
+    found = read(FIRST_GENERATION).optimizations.prompt_optimizations["optimize_product"]
+    assert found.agent.name == "product"
+    assert found.agent.model.name == found.reflection_model.name == found.scorer_model.name == "databricks-claude"
+    assert found.dataset.name == "main.retail.product_rows"
+    assert found.prompt.full_name == "main.retail.product_prompt"
+    assert (found.search.num_candidates, found.search.max_steps, found.search.temperature) == (5, 3, 0.0)
+    endpoint = found.agent.model.endpoint()
+    assert endpoint.url == "https://workspace/serving-endpoints/databricks-claude/invocations"
+    assert endpoint.api_key == SecretFromEnv("DATABRICKS_TOKEN")
+
+
+def test_reading_reads_no_secret_and_no_variable_of_a_key(monkeypatch):
+    """A configuration is data: the key's variable need not be set."""
+    monkeypatch.delenv("SMALL_MODEL_KEY", raising=False)
+    assert "SMALL_MODEL_KEY" in repr(read(BASE))
+
+
+@pytest.mark.parametrize(
+    ("text", "marker", "parts"),
+    [
+        (changed("max_tokens: 64", "max_tokens: -1"), "max_tokens: -1", ["max_tokens", "-1", "greater than"]),
+        (changed("max_tokens: 64", "max_tokens: many"), "max_tokens: many", ["max_tokens", "'many'", "integer"]),
+        (changed("max_tokens: 64", "max_token: 64"), "max_token:", ["max_token", "did you mean 'max_tokens'"]),
+        (changed("provider: openai\n", "provider: opnai\n"), "provider: opnai", ["provider", "'opnai'", "openai"]),
+        (changed("num_candidates: 4", "num_candidate: 4"), "num_candidate:", ["did you mean 'num_candidates'"]),
+        (changed("num_candidates: 4", "num_candidates: 0"), "num_candidates: 0", ["num_candidates", "is 0"]),
+        (changed("{train: 0.4, val", "{train: 0.9, val"), "split:", ["split", "add up to 1.5", "add up to 1"]),
+        (changed("alpha: 0.05", "alpha: 2"), "gate:", ["gate.alpha", "is 2"]),
+        (changed("budget: {max_metric", "budget: {max_metrics"), "budget:", ["did you mean 'max_metric_calls'"]),
+        (changed("agent: *classifier", "agent: clasifier"), "agent: clas", ["did you mean 'classifier'"]),
+        (changed("reflection_model: *source", "reflection_model: huge"), "reflection_model: huge", ["'huge'", "known"]),
+        (changed("      dataset: {data", "      x: {data"), "migrate:\n", ["dataset is missing", "give one of name"]),
+        (changed("dataset: {data", "dataset: {path: x, data"), "dataset:", ["path and data", "give one of"]),
+        (changed("dataset: {data", "dataset_name: d\n      dataset: {data"), "migrate:\n", ["both dataset_name and"]),
+        (changed("storage: {root: .promptmill}", "storage: 5"), "storage: 5", ["storage", "is 5"]),
+        (changed("{max_concurrency: 64,", "{max_concurrency: 0,"), "limits:", ["limits.max_concurrency", "is 0"]),
+        (changed("requests_per_minute: 6000", "requests_per_minut: 1"), "limits:", ["did you mean 'requests_per_min"]),
+        (changed("      base_url: http://127.0.0.1:8000/v1\n", ""), "target: &", ["provider openai needs base_url"]),
+        (changed("temperature: 0\n", "temperature: {options: 5}\n"), "temperature: {", ["options is not a list"]),
+        (changed("num_candidates: 4", "search: 7\n      num_candidates: 4"), "migrate:\n", ["search is not a mapping"]),
+        (changed("name: small", "name: [small]"), "name: [small]", ["name", "valid string"]),
+    ],
+)  # fmt: skip
+def test_each_error_names_place_key_value_and_mend(text, marker, parts):
+    """``file:line: key is value: what is expected``, at the line where it stands."""
+    with pytest.raises(ConfigError) as raised:
+        read(text)
+    message = str(raised.value)
+    assert message.startswith(f"c.yaml:{line_of(text, marker)}: ")
+    assert message.count("\n") <= 1  # an anchor's defect shows where it is used, too
+    for part in parts:
+        assert part in message
+
+
+def test_all_errors_are_told_at_once():
+    """Nobody mends a file one error at a time."""
+    text = changed("max_tokens: 64", "max_tokens: -1").replace("alpha: 0.05", "alpha: 2")
+    with pytest.raises(ConfigError) as raised:
+        read(text)
+    assert len(str(raised.value).splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("a: [1, 2\nb: 3\n", "c.yaml:2:"),
+        ("a: 1\na: 2\n", "c.yaml:2:1"),
+        ("a: *nobody\n", "c.yaml:1:4"),
+        ("a: 1\n---\nb: 2\n", "c.yaml:2:1"),
+        ("a: &a [*a]\n", "c.yaml:1"),
+        ("- 1\n", "c.yaml: "),
+        ("", "c.yaml: "),
+        ("a: !!python/object:os.system x\n", "c.yaml:1:4"),
+        ('a: !!int ""\n', "c.yaml: "),
+        ("a: !!bool maybe\n", "c.yaml: "),
+        ("a: 2026-02-30\n", "c.yaml: "),
+        ("a: \x00\n", "c.yaml: "),
+        ("[" * 5000, "c.yaml: "),
+    ],
+)
+def test_what_is_no_yaml_is_told_with_its_place(text, place):
+    """Syntax, duplicate keys, anchors and tags: all are ConfigErrors."""
+    with pytest.raises(ConfigError) as raised:
+        read(text)
+    assert str(raised.value).startswith(place)
+
+
+def test_aliases_of_aliases_do_not_fill_the_memory():
+    """A billion laughs are stopped."""
+    laughs = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+        f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 10)
+    )
+    with pytest.raises(ConfigError, match="aliases"):
+        read(laughs)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    """So is one that is no text."""
+    with pytest.raises(ConfigError, match=r"none\.yaml: can't be read"):
+        AppConfig.from_file(tmp_path / "none.yaml")
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00\xd8")
+    with pytest.raises(ConfigError, match=r"binary\.yaml"):
+        AppConfig.from_file(tmp_path / "binary.yaml")
+
+
+SECRET = "sk-do-not-repeat-me"  # noqa: S105 - nobody's
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        changed("api_key: {env: SMALL_MODEL_KEY}", f"api_key: {SECRET}"),
+        changed("api_key: {env: SMALL_MODEL_KEY}", f"api_key: {{value: {SECRET}}}"),
+        changed("api_key: {env: SMALL_MODEL_KEY}", f"api_key: {{env: [{SECRET}]}}"),
+        changed("api_key: {env: SMALL_MODEL_KEY}", f"api_key: [{SECRET}]"),
+        changed("api_key: {env: SMALL_MODEL_KEY}", f"api_keys: {SECRET}"),
+        f"- api_key: {SECRET}",
+        SECRET,
+        f"resources: {{llms: {{target: {{api_key: {SECRET}}}",
+    ],
+)
+def test_a_literal_key_is_refused_and_not_repeated(text):
+    """A key that somebody pasted must not end up in a log."""
+    with pytest.raises(ConfigError) as raised:
+        read(text)
+    assert SECRET not in str(raised.value)
+
+
+def test_variables_are_resolved(monkeypatch):
+    """``env``, ``value``, ``options`` and ``default_value`` stand wherever a text may."""
+    monkeypatch.setenv("PROMPTMILL_TEST_NAME", "from-env")
+    for written, meant in [
+        ("{env: PROMPTMILL_TEST_NAME}", "from-env"),
+        ("{value: plain}", "plain"),
+        ("{env: SURELY_NOT_SET_ANYWHERE, default_value: fallback}", "fallback"),
+        ("{options: [{env: SURELY_NOT_SET_ANYWHERE}, {env: PROMPTMILL_TEST_NAME}]}", "from-env"),
+    ]:
+        config = read(changed("name: small", f"name: {written}"))
+        assert config.resources.llms["target"].name == meant
+
+
+def test_an_agents_own_prompt_is_used_where_the_optimization_names_none():
+    """The agent answers with a prompt already."""
+    found = read(changed("      prompt: *classify\n", "")).optimizations.prompt_optimizations["migrate"]
+    assert found.prompt.name == "classify"
+
+
+def test_a_merge_key_is_followed():
+    """``<<`` brings an anchor's keys in, and its defects are still told."""
+    text = changed("{name: big, provider: openai, base_url", "{<<: *target, name: big, base_url")
+    source = read(text).resources.llms["source"]
+    assert (source.name, source.provider, source.max_tokens) == ("big", "openai", 64)
+
+
+SNIPPETS = ["null", "{}", "[]", "0", "-1", ".nan", "1e400", '""', "{a: b}", "[[]]", "{1: 2}", "{? [x] : y}", "yes",
+            "!!int x", "*target", "&x 1", "{env: x}", "{options: {a: b}}", "{value: [1]}", "2026-01-01", "!!set {a}",
+            '"\\ud800"', "!!binary aGk=", "{<<: 1}", "{search: 1}", "99999999999999999999"]  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.integers(0, 10**9), st.integers(1, 3))
+@example(0, 1)
+def test_a_mutated_file_is_read_or_refused_and_nothing_else(seed, mutations):
+    """Whatever stands in a file or is cut out of it: a configuration, or a ConfigError with the file's name."""
+    rng = random.Random(seed)
+    text = rng.choice([BASE, FIRST_GENERATION])
+    for _ in range(mutations):
+        text = _mutated(text, rng)
+    told = _told(text)
+    assert told is None or told.startswith("c.yaml")
+
+
+def _told(text):
+    """Return the ConfigError's message, ``None`` for a text that is a configuration."""
+    try:
+        read(text)
+    except ConfigError as error:
+        return str(error)
+    return None
+
+
+def _mutated(text, rng):
+    lines = text.splitlines(keepends=True)
+    at = rng.randrange(len(lines))
+    how = rng.randrange(5)
+    if how == 0:
+        del lines[at]
+    elif how == 1 and ":" in lines[at]:
+        lines[at] = f"{lines[at].partition(':')[0]}: {rng.choice(SNIPPETS)}\n"
+    elif how == 2:
+        lines.insert(at, lines[rng.randrange(len(lines))])
+    elif how == 3:
+        position = rng.randrange(len(text))
+        return text[:position] + rng.choice([*SNIPPETS, ":", "\n", " ", "{", "\t", "\x07"]) + text[position + 1 :]
+    else:
+        lines[at] = " " * rng.randrange(4) + lines[at]
+    return "".join(lines) or "a: 1"
+
+
+def _replaced(value, path, new):
+    if not path:
+        return new
+    if isinstance(value, dict):
+        return {key: _replaced(one, path[1:], new) if str(key) == path[0] else one for key, one in value.items()}
+    return [_replaced(one, path[1:], new) if str(at) == path[0] else one for at, one in enumerate(value)]
+
+
+def _paths(value, at=()):
+    yield at
+    if isinstance(value, dict):
+        for key, one in value.items():
+            yield from _paths(one, (*at, str(key)))
+    elif isinstance(value, list):
+        for number, one in enumerate(value):
+            yield from _paths(one, (*at, str(number)))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+WHOLE = yaml.safe_load(BASE)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.sampled_from([path for path in _paths(WHOLE) if path]), JSON)
+def test_any_value_in_any_place_is_read_or_refused_and_nothing_else(path, value):
+    """A value of the wrong type anywhere is told, with the place, and never a traceback of the parser's."""
+    told = _told(json.dumps(_replaced(WHOLE, path, value)))
+    assert told is None or told.startswith("c.yaml")

@@ -286,7 +286,9 @@ def default_run_dir(app: AppConfig, settings: PromptOptimizationModel) -> str:
 
 def _fingerprint(settings: PromptOptimizationModel) -> str:
     """What must be the same for a run to be gone on with: all but where the endpoints stand and what is allowed."""
-    kept = settings.model_dump(mode="json", exclude={"budget", "source_model"})
+    kept = settings.model_dump(mode="json", exclude={"budget", "source_model", "scorers"})
+    # Scorers made in Python are known by their names.
+    kept["scorers"] = [s if isinstance(s, str | dict) else str(getattr(s, "name", s)) for s in settings.scorers]
     for path in (("agent", "model"), ("reflection_model",), ("scorer_model",)):
         model: Any = kept
         for key in path:

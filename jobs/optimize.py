@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from engine.estimate import Estimate
     from engine.outcome import OptimizationResult
 
+# Lines of a diff that a terminal shows.
+_DIFF_LINES = 24
 _REQUIRED = {"promoted": 0, "kept": 3, "need_more_data": 4, "failed": 1}
 
 
@@ -148,16 +150,18 @@ def show_result(result: OptimizationResult) -> None:
 
 
 def show_diff(before: str, after: str) -> None:
-    """Print a diff of two prompts."""
+    """Print a diff of two prompts, its beginning where it is long."""
     import difflib
 
     from rich.text import Text
 
     console = out()
     lines = list(difflib.unified_diff(before.splitlines(), after.splitlines(), "seed", "best", lineterm="", n=2))
-    for line in lines:
+    for line in lines[:_DIFF_LINES]:
         style = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "")
         console.print(Text(f"  {line}", style=style))
+    if len(lines) > _DIFF_LINES:
+        console.print(f"  … and {len(lines) - _DIFF_LINES} more lines; the report shows the whole")
 
 
 if __name__ == "__main__":

@@ -20,8 +20,8 @@ from udfs.prompt import DEMOS, TEMPLATE, Message, Prompt, render
 _MOST_CHARACTERS = 1500
 _HEAD = "Examples:\n\n"
 _TAIL = "\n\nNow this one:\n\n"
-# Without the allowed answers at its very end, a small model goes on with the pattern of a text prompt's examples instead
-# of answering (measured with a 0.5B model: no answer right without, every second with).
+# Without the allowed answers at its very end, a small model goes on with the pattern of a text prompt's examples
+# instead of answering (measured with a 0.5B model: no answer right without, every second with).
 _LABELS = "\n\nReply with only one of: "
 
 

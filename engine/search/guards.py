@@ -45,10 +45,10 @@ class Guards:
         """
         checks: tuple[Callable[[], str | None], ...] = (
             lambda: "the reflection model's reply was cut off" if truncated else None,
+            lambda: _demos_defect(proposal),
             lambda: self._shape_objection(proposal),
             lambda: self._variables_objection(proposal),
             lambda: self._length_objection(proposal),
-            lambda: _demos_defect(proposal),
             lambda: None if copies_allowed else self._copy_objection(proposal),
         )
         return next((found for check in checks if (found := check()) is not None), None)

@@ -10,4 +10,4 @@ def test_whole_loop_runs_alike_on_every_spark(cluster):
     """A planted prompt is found and promoted, none is when there is none, and an outage scores nothing."""
     outcome = run_on(cluster, ["tests/engine/test_migration.py", "-q"])
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
-    assert "3 passed" in outcome.stdout
+    assert "4 passed" in outcome.stdout

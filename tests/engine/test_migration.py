@@ -9,6 +9,7 @@ import pytest
 
 from engine.config import AppConfig
 from engine.scripted_endpoint import ScriptedEndpoint
+from udfs.scorers import FunctionScorer
 
 
 def configure(tmp_path, target, reflection, **options):
@@ -64,3 +65,17 @@ def test_outage_of_a_third_of_the_calls_scores_no_row_zero(spark, tmp_path):
     assert written["calls"]["retried"] > 0
     assert written["calls"]["refused"] > 0
     assert len(target.answered) == written["calls"]["made"] - len(reflection.answered)
+
+
+def test_a_scorer_of_the_users_own_is_taken(spark, tmp_path):
+    """A plain function scores beside the built-in scorers, on executors, with its feedback for reflection."""
+
+    def shouted(outputs):
+        return float(outputs.isupper())
+
+    with ScriptedEndpoint(world.target) as target, ScriptedEndpoint(world.reflection) as reflection:
+        settings = configure(tmp_path, target, reflection, rows=40)
+        own = settings.model_copy(update={"scorers": ("exact_match", FunctionScorer("shouted", shouted))})
+        result = own.optimize(spark=spark, run_dir=str(tmp_path / "run"))
+    assert result.record.result["status"] == "promoted"
+    assert "shouted x 1" in result.record.settings["scorers"]

@@ -35,7 +35,7 @@ from engine.migration import seed_prompt
 from engine.progress import Progress
 from engine.run_state import RunState
 from engine.search.guards import CHARACTERS_PER_TOKEN
-from engine.session import SparkSettings, ship_udfs, spark_session
+from engine.session import configured_session
 from engine.sources import WEIGHT_TAG, keep_rows
 from engine.storage import Storage
 from engine.trace_log import AnswerTrace, TraceLog
@@ -164,7 +164,7 @@ def estimate_collect(
     set_up(app.mlflow.tracking_uri)
     seed, source = seed_prompt(settings), source_model(app, settings, model).endpoint()
     dataset_name(settings)
-    session = _session(app, spark)
+    session = configured_session(app, spark)
     rows = input_rows(session, inputs_path, seed.variables, settings.slices).where(F.col("inputs").isNotNull())
     total = rows.count()
     sample = rows.select("inputs").limit(_SAMPLED_ROWS).collect()
@@ -197,14 +197,6 @@ def source_model(app: AppConfig, settings: PromptOptimizationModel, model: LLMMo
     return chosen
 
 
-def _session(app: AppConfig, spark: SparkSession | None) -> SparkSession:
-    session = spark or spark_session(
-        SparkSettings(master=app.spark.master, remote=app.spark.remote, conf=dict(app.spark.conf))
-    )
-    ship_udfs(session)
-    return session
-
-
 def _prepare(
     app: AppConfig,
     settings: PromptOptimizationModel,
@@ -216,7 +208,7 @@ def _prepare(
 ) -> _Collection:
     set_up(app.mlflow.tracking_uri)
     name, seed, llm = dataset_name(settings), seed_prompt(settings), source_model(app, settings, model)
-    session = _session(app, spark)
+    session = configured_session(app, spark)
     place = run_dir or f"{app.storage.root}/runs/{settings.name}-collect-{time.strftime('%Y%m%d-%H%M%S')}"
     state = RunState.open(place, _fingerprint(settings, seed, llm, inputs_path))
     storage = Storage.at(app.storage.root, state.run_dir)

@@ -16,7 +16,7 @@ from engine.evaluate import Evaluation, summarize
 from engine.migration import default_run_dir, seed_prompt
 from engine.progress import Progress
 from engine.run_state import RunState
-from engine.session import SparkSettings, ship_udfs, spark_session
+from engine.session import configured_session
 from engine.sources import load_rows
 from engine.storage import Storage
 from engine.tracking import set_up
@@ -75,10 +75,7 @@ def compare(
             raise InputError(f"{place}: has the variable {unknown}, which the configured prompt lacks; mend the prompt")
     judge = settings.scorer_model.endpoint() if settings.scorer_model else None
     mix = build_mix(settings.scorers, judge)
-    session = spark or spark_session(
-        SparkSettings(master=app.spark.master, remote=app.spark.remote, conf=dict(app.spark.conf))
-    )
-    ship_udfs(session)
+    session = configured_session(app, spark)
     identity = "|".join(sorted(prompt.candidate_id for prompt in named.values()))
     state = RunState.open(run_dir or default_run_dir(app, settings), f"evaluate|{settings.name}|{identity}")
     storage = Storage.at(app.storage.root, state.run_dir)

@@ -46,6 +46,8 @@ log = logging.getLogger(__name__)
 # A stage of at most so many items runs on the driver: a warm Spark job costs about 0.3 s, more than it could save.
 # It is also the most calls that a driver has in flight then.
 SMALL_STAGE_ITEMS = 32
+# From so many items on, the cluster's size is looked up anew.
+_LONG_EVALUATION = 1000
 # Fewer items than this a task are not worth a task of their own.
 _ITEMS_A_TASK = 16
 
@@ -179,7 +181,8 @@ class Evaluation:
             [DEFAULT_MAX_CONCURRENCY]
             + [e.limits.max_concurrency for e in self._endpoints() if e.limits.max_concurrency is not None]
         )
-        cores = parallelism(self.spark)
+        # Executors come and go: before a long evaluation it is worth a look how many there are now.
+        cores = parallelism(self.spark, fresh=total > _LONG_EVALUATION)
         return max(1, min(cores, most, -(-total // _ITEMS_A_TASK)))
 
     def _endpoints(self) -> Iterable[Endpoint]:

@@ -25,7 +25,7 @@ from engine.run_state import RunState
 from engine.search.budget import Budget
 from engine.search.history import Candidate
 from engine.search.loop import Search, SearchResult
-from engine.session import SparkSettings, ship_udfs, spark_session
+from engine.session import configured_session
 from engine.sources import load_rows
 from engine.split import Split, split_rows
 from engine.storage import Storage
@@ -112,10 +112,7 @@ def prepare(
             f"optimization {settings.name!r}: the proposer gepa needs a reflection_model; name one of resources.llms, "
             "or set proposer: demos"
         )
-    session = spark or spark_session(
-        SparkSettings(master=app.spark.master, remote=app.spark.remote, conf=dict(app.spark.conf))
-    )
-    ship_udfs(session)
+    session = configured_session(app, spark)
     state = RunState.open(run_dir or default_run_dir(app, settings), _fingerprint(settings))
     storage = Storage.at(app.storage.root, state.run_dir)
     rows = load_rows(session, settings.dataset, storage, seed.variables)

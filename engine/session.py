@@ -1,5 +1,7 @@
 """The Spark session: the one that is there, else one of our own; and what its executors need to run our UDFs."""
 
+from __future__ import annotations
+
 import atexit
 import contextlib
 import functools
@@ -16,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
@@ -24,8 +27,11 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F  # noqa: N812  -- the name that every Spark program gives it
 
-from engine.errors import EnvironmentProblem
+from engine.errors import EnvironmentProblem, InputError
 from engine.java import prepare_java
+
+if TYPE_CHECKING:
+    from engine.config import AppConfig
 
 # Any of these says that something else decides which Spark this process talks to: spark-submit, `pyspark`, a Connect
 # launcher, a Databricks cluster. A master of ours would be a second opinion, and the builder's would win.
@@ -58,7 +64,7 @@ class SparkSettings:
 
     def __post_init__(self) -> None:
         if self.remote is not None and not self.remote.startswith("sc://"):
-            raise ValueError(
+            raise InputError(
                 f"spark.remote is {self.remote!r}; it is a Spark Connect address such as sc://host:15002. "
                 "A cluster manager's address goes into spark.master."
             )
@@ -84,6 +90,14 @@ def spark_session(settings: SparkSettings | None = None) -> SparkSession:
     if any(name in os.environ for name in _LAUNCHED_FROM_OUTSIDE):
         return _built(SparkSession.builder.appName(settings.app_name), settings.conf, "the Spark of this environment")
     return _own_session(settings)
+
+
+def configured_session(app: AppConfig, given: SparkSession | None = None) -> SparkSession:
+    """Return ``given``, else the session that exists or that the configuration asks for; ``udfs`` is shipped to it."""
+    settings = SparkSettings(master=app.spark.master, remote=app.spark.remote, conf=dict(app.spark.conf))
+    session = given or spark_session(settings)
+    ship_udfs(session)
+    return session
 
 
 def parallelism(spark: SparkSession, *, fresh: bool = False) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pyspark
 import pytest
 
+from engine.errors import InputError
 from engine.session import (
     SparkSettings,
     SparkUnavailable,
@@ -135,7 +136,7 @@ def test_a_token_never_gets_into_a_message():
 
 def test_a_master_in_the_place_of_a_remote_is_refused():
     """The error says which key the address belongs to."""
-    with pytest.raises(ValueError, match=r"spark\.master"):
+    with pytest.raises(InputError, match=r"spark\.master"):
         SparkSettings(remote="spark://host:7077")
 
 

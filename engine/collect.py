@@ -31,7 +31,7 @@ from engine.coverage import allowed_unscored
 from engine.errors import ConfigError, CoverageError, EvaluationError, InputError, PromptmillError
 from engine.evaluate import Evaluation
 from engine.evaluation_dataset import dataset_name, open_dataset, refuse_session_keys
-from engine.migration import seed_prompt
+from engine.migration import default_run_dir, seed_prompt
 from engine.progress import Progress
 from engine.run_state import RunState
 from engine.search.guards import CHARACTERS_PER_TOKEN
@@ -209,7 +209,7 @@ def _prepare(
     set_up(app.mlflow.tracking_uri)
     name, seed, llm = dataset_name(settings), seed_prompt(settings), source_model(app, settings, model)
     session = configured_session(app, spark)
-    place = run_dir or f"{app.storage.root}/runs/{settings.name}-collect-{time.strftime('%Y%m%d-%H%M%S')}"
+    place = run_dir or default_run_dir(app, f"{settings.name}-collect")
     state = RunState.open(place, _fingerprint(settings, seed, llm, inputs_path))
     storage = Storage.at(app.storage.root, state.run_dir)
     found = input_rows(session, inputs_path, seed.variables, settings.slices)

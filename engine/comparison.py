@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
 from engine import registry
 from engine.config import AppConfig, PromptOptimizationModel
 from engine.errors import InputError
 from engine.evaluate import Evaluation, summarize
-from engine.migration import default_run_dir, seed_prompt
+from engine.migration import check_frame_coverage, default_run_dir, fingerprint, seed_prompt
 from engine.progress import Progress
 from engine.run_state import RunState
 from engine.session import configured_session
@@ -68,7 +70,8 @@ def compare(
     named = {place: registry.load_file_or_uri(place) for place in places} or {
         settings.prompt.full_name: seed_prompt(settings)
     }
-    wanted = seed_prompt(settings).variables
+    seed = seed_prompt(settings)
+    wanted = seed.variables
     for place, prompt in named.items():
         if not prompt.variables <= wanted:
             unknown = ", ".join(sorted(prompt.variables - wanted))
@@ -77,7 +80,9 @@ def compare(
     mix = build_mix(settings.scorers, judge)
     session = configured_session(app, spark)
     identity = "|".join(sorted(prompt.candidate_id for prompt in named.values()))
-    state = RunState.open(run_dir or default_run_dir(app, settings), f"evaluate|{settings.name}|{identity}")
+    state = RunState.open(
+        run_dir or default_run_dir(app, settings.name), f"evaluate|{fingerprint(settings, seed)}|{identity}"
+    )
     storage = Storage.at(app.storage.root, state.run_dir)
     rows = load_rows(session, settings.dataset, storage, wanted)
     total = rows.count()
@@ -85,8 +90,12 @@ def compare(
         session, settings.agent.model.endpoint(), mix, storage, state.run_id, progress or Progress()
     )
     prompts = list(named.values())
-    result = evaluation.frame(prompts, rows, name="evaluation", total=total * len({p.candidate_id for p in prompts}))
-    lines = {line["candidate_id"]: line for line in summarize(result, rows).collect()}
+    # A folder of its own each time: rows that failed are asked again, all others come from the ledger.
+    name = f"evaluation-{uuid.uuid4().hex[:12]}"
+    distinct = len({prompt.candidate_id for prompt in prompts})
+    result = evaluation.frame(prompts, rows, name=name, stage="evaluation", total=total * distinct)
+    check_frame_coverage(result, prompts, settings.gate.min_coverage, "the data set")
+    lines = {line["candidate_id"]: line for line in summarize(_scored_for_all(result, distinct), rows).collect()}
     usage = evaluation.usage
     return Comparison(
         prompts=tuple(_scored(place, prompt, lines[prompt.candidate_id]) for place, prompt in named.items()),
@@ -94,8 +103,14 @@ def compare(
         tokens=usage.token_counts(),
         cost=usage.cost(evaluation.endpoint.price, judge.price if judge else None, None),
         seconds=round(time.monotonic() - started, 3),
-        table=storage.folder("evaluation"),
+        table=storage.folder(name),
     )
+
+
+def _scored_for_all(result: DataFrame, prompts: int) -> DataFrame:
+    """Blank the scores of rows that were not scored for every prompt: means are only compared over common rows."""
+    common = result.groupBy("row_id").agg((F.count("score") == prompts).alias("_common"))
+    return result.join(common, "row_id").withColumn("score", F.when(F.col("_common"), F.col("score"))).drop("_common")
 
 
 def _scored(place: str, prompt: Prompt, line: Any) -> ScoredPrompt:

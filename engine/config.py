@@ -9,6 +9,7 @@ ones.
 from __future__ import annotations
 
 import difflib
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,9 +32,11 @@ from engine.config_sections import (
     StorageModel,
     TracesModel,
 )
-from engine.errors import ConfigError
+from engine.errors import ConfigError, PromptmillError
 from engine.settings import BudgetSettings, GateSettings, SearchSettings, Settings, SplitSettings
 from engine.yaml_source import YamlSource, read_yaml
+
+log = logging.getLogger(__name__)
 
 _SEARCH_KEYS = frozenset(SearchSettings.model_fields)
 
@@ -95,10 +98,27 @@ class OptimizationsModel(Settings):
     prompt_optimizations: dict[str, PromptOptimizationModel] = Field(default_factory=dict)
 
     def optimize(self, **options: Any) -> dict[str, Any]:
-        """Run all optimizations in order; return a mapping from name to the optimized prompt with its URI."""
-        return {
-            name: optimization.optimize(**options).prompt for name, optimization in self.prompt_optimizations.items()
-        }
+        """Run all optimizations in order; return a mapping from name to the optimized prompt with its URI.
+
+        With several, each has a folder of its own below ``run_dir``. One that fails does not stop the others.
+
+        Raises:
+            PromptmillError: the first failure, after all have run.
+        """
+        run_dir = options.pop("run_dir", None)
+        several = len(self.prompt_optimizations) > 1
+        done: dict[str, Any] = {}
+        failures: list[PromptmillError] = []
+        for name, optimization in self.prompt_optimizations.items():
+            folder = f"{run_dir}/{name}" if run_dir and several else run_dir
+            try:
+                done[name] = optimization.optimize(run_dir=folder, **options).prompt
+            except PromptmillError as error:
+                log.exception("the optimization %s failed", name)
+                failures.append(error)
+        if failures:
+            raise failures[0]
+        return done
 
 
 class AppConfig(Settings):

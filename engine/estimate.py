@@ -84,7 +84,7 @@ def estimate(
     if budget.max_metric_calls is not None:
         high = min(high, budget.max_metric_calls)
     low = min(low, high)
-    prompt_each = _prompt_tokens(seed, split) + _CANDIDATE_GROWTH_TOKENS * (proposals > 0)
+    prompt_each = pair_tokens(seed, split, search, None) if proposals else _prompt_tokens(seed, split)
     answer_each = target.sampling.max_tokens or _ANSWER_TOKENS
     parts = [_part(f"target {target.name}", target, low, high, prompt_each, answer_each)]
     for judge in judges:
@@ -98,6 +98,20 @@ def estimate(
     return Estimate(
         tuple(parts), prompt_each + answer_each, priced[0].currency if priced else None, budget.max_metric_calls
     )
+
+
+def pair_tokens(seed: Prompt, split: Split, search: SearchSettings, target: Endpoint | None) -> float:
+    """Return the tokens that one (candidate, row) pair may take: of the prompt, and with ``target`` of the answer too.
+
+    Candidates are longer than the seed: by an instruction, or by as many demonstrations as are asked for.
+    """
+    growth = float(_CANDIDATE_GROWTH_TOKENS)
+    if "demos" in search.proposer:
+        shown = split.train[:_SAMPLED_ROWS]
+        lengths = [len(row.inputs) + len(row.expectations or "") + len(seed.text()) for row in shown]
+        growth = max(growth, search.num_demos * sum(lengths) / max(1, len(lengths)) / CHARACTERS_PER_TOKEN)
+    answer = (target.sampling.max_tokens or _ANSWER_TOKENS) if target else 0
+    return _prompt_tokens(seed, split) + min(growth, search.max_prompt_tokens) + answer
 
 
 def _part(name: str, endpoint: Endpoint, low: int, high: int, prompt_each: float, answer_each: float) -> Part:

@@ -24,19 +24,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
-from engine.errors import InputError
+from engine.errors import EvaluationError, InputError
 from engine.progress import Progress, watch_segments
 from engine.rows import Row
 from engine.session import parallelism, ship_udfs
-from engine.storage import Storage
+from engine.storage import Storage, spark_path
 from engine.usage import Usage
 from udfs.endpoint import DEFAULT_MAX_CONCURRENCY, Endpoint
 from udfs.evaluation_udf import ITEM_COLUMNS, evaluation_udf
 from udfs.evaluator import EvaluationPlan, evaluate_stream
-from udfs.ledger import DDL, Entry
+from udfs.ledger import DDL, Entry, answer_key
 from udfs.prompt import Prompt
 from udfs.rollout import Item, Rollout
 from udfs.scorers.protocol import Judge, Weighted
@@ -74,6 +76,21 @@ _RESULT_COLUMNS = (
 )
 
 
+class _Known:
+    """What the ledger has for the rows on the driver: answers by key, verdicts by row."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Entry] = {}
+        self.verdicts: dict[str, dict[str, Entry]] = {}
+
+    def add(self, entries: Iterable[Entry]) -> None:
+        for entry in entries:
+            if entry.kind == "verdict":
+                self.verdicts.setdefault(entry.row_id, {})[entry.key] = entry
+            else:
+                self.answers[entry.key] = entry
+
+
 @dataclass
 class Evaluation:
     """Evaluates prompts on one endpoint with one mix of scorers; counts what was used.
@@ -94,7 +111,7 @@ class Evaluation:
     usage: Usage = field(default_factory=Usage)
     small_stage_items: int = SMALL_STAGE_ITEMS
     local_row_ids: frozenset[str] = frozenset()
-    _known: dict[str, Entry] | None = None
+    _known: _Known | None = None
 
     def __post_init__(self) -> None:
         self.endpoint = self.endpoint.with_secret()
@@ -172,8 +189,15 @@ class Evaluation:
         placed = placed.sortWithinPartitions(*order)
         record = evaluation_udf(plan)(F.struct(*ITEM_COLUMNS))
         result = placed.select(record.alias("record")).select("record.*").select(*_result_columns())
-        with watch_segments(self.storage.ledger, plan.evaluation_id, self.progress):
-            return self.storage.keep(self.spark, result, name)
+        try:
+            with watch_segments(self.storage.ledger, plan.evaluation_id, self.progress):
+                return self.storage.keep(self.spark, result, name)
+        except (PySparkException, Py4JJavaError) as error:
+            reason = next((line for line in reversed(str(error).splitlines()) if "Error: " in line), str(error)[:300])
+            raise EvaluationError(
+                f"the Spark job of {name} failed: {reason.strip()}. What was answered is kept: mend the cause and "
+                "start the same command again with the same --run-dir to go on without paying twice."
+            ) from error
 
     def _tasks(self, total: int) -> int:
         """How many tasks: enough to use every core, never so many that a task's share of a limit is under one call."""
@@ -209,59 +233,45 @@ class Evaluation:
         reader = self.spark.read.schema(DDL).option("ignoreCorruptFiles", "true")
         entry = F.struct(*[F.col(column.split()[0]) for column in DDL.split(", ")])
         kept = (
-            reader.parquet(self.storage.ledger.folder)
+            reader.parquet(spark_path(self.storage.ledger.folder))
             .groupBy("key")
             .agg(F.max(entry).alias("entry"))
             .select(F.col("key").alias("_key"), "entry")
         )
         answer = _sha2("answer", F.lit(self.endpoint.endpoint_id), F.col("candidate_id"), F.col("row_id"), F.lit("0"))
         found = _lookup(pairs, kept, answer, "_answer")
-        parts = ["_answer"]
-        for number, judge in enumerate(w.scorer for w in self.mix if isinstance(w.scorer, Judge)):
-            verdict = _sha2(
-                "verdict",
-                F.lit(judge.endpoint.endpoint_id),
-                F.lit(judge.judge_id),
-                F.col("row_id"),
-                F.sha2(F.coalesce("expectations", F.lit("")), 256),
-                F.sha2(F.coalesce(F.col("_answer.output"), F.lit("")), 256),
+        known = F.filter(F.array("_answer"), lambda e: e.isNotNull())
+        judges = [weighted.scorer.endpoint for weighted in self.mix if isinstance(weighted.scorer, Judge)]
+        if judges:
+            # All verdicts over a row, whoever answered: the next candidate may well answer the same.
+            asked = F.col("entry.endpoint_id").isin([endpoint.endpoint_id for endpoint in judges])
+            verdicts = (
+                kept.where((F.col("entry.kind") == "verdict") & asked)
+                .groupBy(F.col("entry.row_id").alias("row_id"))
+                .agg(F.collect_list("entry").alias("_verdicts"))
             )
-            parts.append(f"_verdict_{number}")
-            found = _lookup(found, kept, verdict, parts[-1])
-        known = F.filter(F.array(*parts), lambda e: e.isNotNull())
-        return found.withColumn("known", F.when(F.size(known) > 0, F.to_json(known))).drop(*parts)
+            found = found.join(verdicts, "row_id", "left")
+            known = F.concat(known, F.coalesce("_verdicts", F.array_except(F.array("_answer"), F.array("_answer"))))
+        return found.withColumn("known", F.when(F.size(known) > 0, F.to_json(known))).drop("_answer", "_verdicts")
 
-    def _remembered(self) -> dict[str, Entry]:
+    def _remembered(self) -> _Known:
         """The ledger's entries for the rows that are held on the driver, of the endpoints that are asked."""
         if self._known is None:
             wanted = {endpoint.endpoint_id for endpoint in self._endpoints()}
+            self._known = _Known()
             entries = self.storage.ledger.entries(row_ids=self.local_row_ids)
-            self._known = {entry.key: entry for entry in entries if entry.endpoint_id in wanted}
+            self._known.add(entry for entry in entries if entry.endpoint_id in wanted)
         return self._known
 
     def _remember(self, evaluation_id: str) -> None:
         if self._known is not None:
-            self._known.update({entry.key: entry for entry in self.storage.ledger.entries(evaluation_id)})
+            self._known.add(self.storage.ledger.entries(evaluation_id))
 
-    def _with_known(self, item: Item, known: Mapping[str, Entry]) -> Item:
-        from udfs.ledger import answer_key, verdict_key
-
-        answer = known.get(answer_key(self.endpoint.endpoint_id, item.candidate_id, item.row_id))
-        if answer is None:
-            return item
-        entries = [answer]
-        for weighted in self.mix:
-            judge = weighted.scorer
-            if isinstance(judge, Judge):
-                key = verdict_key(
-                    judge.endpoint.endpoint_id,
-                    judge.judge_id,
-                    item.row_id,
-                    item.expectations or "",
-                    answer.output or "",
-                )
-                entries += [known[key]] if key in known else []
-        return Item(item.candidate_id, item.row_id, item.inputs, item.expectations, tuple(entries))
+    def _with_known(self, item: Item, known: _Known) -> Item:
+        """Attach the item's answer, and all verdicts over its row: another candidate may have answered alike."""
+        answer = known.answers.get(answer_key(self.endpoint.endpoint_id, item.candidate_id, item.row_id))
+        entries = (*((answer,) if answer else ()), *known.verdicts.get(item.row_id, {}).values())
+        return Item(item.candidate_id, item.row_id, item.inputs, item.expectations, entries)
 
 
 def _with_secret(weighted: Weighted) -> Weighted:

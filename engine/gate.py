@@ -24,7 +24,10 @@ _SHOWN_ROWS = 20
 
 @dataclass(frozen=True)
 class Verdict:
-    """The gate's answer and what it rests on. Scores are means by weight over the rows scored for both."""
+    """The gate's answer and what it rests on. Scores are means by weight over the rows scored for both.
+
+    ``uncertain``: there is a gain, but so many rows can't tell it from chance.
+    """
 
     promote: bool
     reason: str
@@ -36,6 +39,7 @@ class Verdict:
     p_value: float
     alpha: float
     slices: tuple[SliceLine, ...] = ()
+    uncertain: bool = False
 
 
 def judge(
@@ -70,6 +74,7 @@ def judge(
         p_value=p_value,
         alpha=settings.alpha,
         slices=lines,
+        uncertain=bool(reason) and not lost and not regressions and differences.mean > settings.min_improvement,
     )
 
 

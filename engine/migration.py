@@ -6,6 +6,7 @@ import json
 import time
 import uuid
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
@@ -15,14 +16,14 @@ from engine import gate, registry
 from engine.config import AppConfig, PromptOptimizationModel
 from engine.coverage import allowed_unscored, coverage_error
 from engine.errors import ConfigError, PromptmillError
-from engine.estimate import Estimate, estimate
+from engine.estimate import Estimate, estimate, pair_tokens
 from engine.evaluate import Evaluation, check_expectations
 from engine.outcome import OptimizationResult, Outcome, run_settings
 from engine.progress import Progress
 from engine.proposers.build import build_proposers
 from engine.proposers.reflection_client import ReflectionClient
 from engine.run_state import RunState
-from engine.search.budget import Budget
+from engine.search.budget import Budget, affordable_gate_rows, gate_rows
 from engine.search.history import Candidate
 from engine.search.loop import Search, SearchResult
 from engine.session import configured_session
@@ -71,9 +72,24 @@ class Migration:
 
     @property
     def gate_rows(self) -> int:
-        """How many holdout rows the gate reads: all, or at most a quarter of the calls that the budget allows."""
-        most = self.settings.budget.max_metric_calls
-        return self.split.holdout_rows if most is None else max(1, min(self.split.holdout_rows, most // 4))
+        """How many holdout rows the gate is planned to read, see :func:`engine.search.budget.gate_rows`."""
+        tokens = pair_tokens(self.seed, self.split, self.settings.search, self.target)
+        cost = self.target.price.cost(int(tokens * 1000), 0) / 1000 if self.target.price else 0.0
+        return gate_rows(self.split.holdout_rows, self.settings.budget, tokens_each=tokens, cost_each=cost)
+
+    @cached_property
+    def budget(self) -> Budget:
+        """The run's budget; its clock starts when it is first asked for."""
+        price = self.target.price
+        return Budget(
+            self.settings.budget,
+            self.usage,
+            self.spent,
+            time.monotonic,
+            reserved_calls=2 * self.gate_rows,
+            first_tokens=self.estimate().tokens_each,
+            price_per_token=max(price.prompt_per_million, price.completion_per_million) / 1e6 if price else 0.0,
+        )
 
     def bill(self) -> dict[str, Any] | None:
         """Return what was spent so far, as it stands in ``result.json``; ``None`` where no endpoint has a price."""
@@ -113,7 +129,7 @@ def prepare(
             "or set proposer: demos"
         )
     session = configured_session(app, spark)
-    state = RunState.open(run_dir or default_run_dir(app, settings), _fingerprint(settings))
+    state = RunState.open(run_dir or default_run_dir(app, settings.name), fingerprint(settings, seed))
     storage = Storage.at(app.storage.root, state.run_dir)
     rows = load_rows(session, settings.dataset, storage, seed.variables)
     check_expectations(rows, mix)
@@ -148,6 +164,22 @@ def run(migration: Migration) -> OptimizationResult:
     """Run a prepared migration; see :func:`optimize`."""
     started = time.monotonic()
     settings, state = migration.settings, migration.state
+    # Reads the credentials: a missing key is told before anything is registered or begun.
+    evaluation = Evaluation(
+        migration.spark,
+        migration.target,
+        migration.mix,
+        migration.storage,
+        state.run_id,
+        migration.progress,
+        migration.usage,
+        local_row_ids=frozenset(row.row_id for row in (*migration.split.train, *migration.split.val)),
+    )
+    client = None
+    if migration.reflection and "gepa" in settings.search.proposer:
+        client = ReflectionClient(
+            migration.reflection, migration.storage.ledger, run_id=state.run_id, usage=migration.usage
+        )
     tracker = Tracker(migration.app.mlflow.experiment, settings.name, run_id=state.mlflow_run_id)
     state = state.with_mlflow_run(tracker.run_id)
     tracker.parameters(run_settings(migration))
@@ -160,50 +192,30 @@ def run(migration: Migration) -> OptimizationResult:
     tracker.prompt(current)
     outcome = Outcome(migration, tracker, current)
     try:
-        evaluation = Evaluation(
-            migration.spark,
-            migration.target,
-            migration.mix,
-            migration.storage,
-            state.run_id,
-            migration.progress,
-            migration.usage,
-            local_row_ids=frozenset(row.row_id for row in (*migration.split.train, *migration.split.val)),
-        )
-        found = _search(migration, evaluation, tracker)
+        found = _search(migration, evaluation, client, tracker)
         outcome.found = found
-        verdict, paired = _gate(migration, evaluation, found.best)
+        verdict, paired = _gate(migration, evaluation, found)
         return outcome.finish(verdict, paired, started=started, tags=tags)
     except PromptmillError as error:
         outcome.fail(error, started=started)
         raise
+    except BaseException:
+        # A defect, or Ctrl-C: the record can't be trusted to be made, but the tracked run must not stay open for ever.
+        tracker.abandon()
+        raise
 
 
-def _search(migration: Migration, evaluation: Evaluation, tracker: Tracker) -> SearchResult:
+def _search(
+    migration: Migration, evaluation: Evaluation, client: ReflectionClient | None, tracker: Tracker
+) -> SearchResult:
     settings = migration.settings
-    client = None
-    if migration.reflection:
-        client = ReflectionClient(
-            migration.reflection, migration.storage.ledger, run_id=migration.state.run_id, usage=migration.usage
-        )
-    price = migration.target.price
-    first_tokens = migration.estimate().tokens_each
-    budget = Budget(
-        settings.budget,
-        migration.usage,
-        migration.spent,
-        time.monotonic,
-        reserved_calls=2 * migration.gate_rows,
-        first_tokens=first_tokens,
-        price_per_token=max(price.prompt_per_million, price.completion_per_million) / 1e6 if price else 0.0,
-    )
     search = Search(
         seed=migration.seed,
         train=migration.split.train,
         val=migration.split.val,
         evaluation=evaluation,
         proposers=build_proposers(settings.search, migration.split.train, client),
-        budget=budget,
+        budget=migration.budget,
         settings=settings.search,
         min_coverage=settings.gate.min_coverage,
         on_step=tracker.step,
@@ -215,28 +227,49 @@ def _search(migration: Migration, evaluation: Evaluation, tracker: Tracker) -> S
             event_loop.run(client.flush())
 
 
-def _gate(migration: Migration, evaluation: Evaluation, best: Candidate) -> tuple[gate.Verdict, DataFrame]:
+def _gate(migration: Migration, evaluation: Evaluation, found: SearchResult) -> tuple[gate.Verdict, DataFrame]:
     """Evaluate the seed and the best prompt on the holdout, and judge."""
     settings = migration.settings
-    holdout = migration.split.holdout
-    if migration.gate_rows < migration.split.holdout_rows:
-        order = F.sha2(F.concat_ws("|", F.lit("gate"), F.col("row_id")), 256)
-        holdout = holdout.orderBy(order).limit(migration.gate_rows)
+    holdout, best = migration.split.holdout, found.best
+    pair_tokens_on_val = sum(
+        _mean_tokens(candidate) for candidate in {id(c): c for c in (found.history.seed, best)}.values()
+    )
     prompts = list({p.candidate_id: p for p in (migration.seed, best.prompt)}.values())
-    total = len(prompts) * migration.gate_rows
+    rows = affordable_gate_rows(
+        migration.gate_rows, migration.budget, pair_tokens=pair_tokens_on_val, challenged=len(prompts) > 1
+    )
+    if rows < migration.split.holdout_rows:
+        migration.progress.tell(f"the gate reads {rows:,} of {migration.split.holdout_rows:,} holdout rows")
+        order = F.sha2(F.concat_ws("|", F.lit("gate"), F.col("row_id")), 256)
+        holdout = holdout.orderBy(order).limit(rows)
+    total = len(prompts) * rows
     migration.usage.metric_calls += total
     # A folder of its own each time: a run that goes on after an outage asks again for the rows that failed, and finds
     # all others in the ledger.
     result = evaluation.frame(prompts, holdout, name=f"holdout-{uuid.uuid4().hex[:12]}", stage="holdout", total=total)
     paired = gate.pair(result, holdout, migration.seed, best.prompt)
-    _check_holdout_coverage(result, prompts, settings.gate.min_coverage)
+    check_frame_coverage(result, prompts, settings.gate.min_coverage, "the holdout")
     verdict = gate.judge(
         paired, migration.seed, best.prompt, settings.gate, slices=settings.slices, rng_seed=settings.search.seed
     )
     return verdict, paired
 
 
-def _check_holdout_coverage(result: DataFrame, prompts: list[Prompt], min_coverage: float) -> None:
+def _mean_tokens(candidate: Candidate) -> float:
+    """Mean tokens of a candidate's answers on val, its judges' included."""
+    used = [
+        r.prompt_tokens + r.completion_tokens + r.judge_prompt_tokens + r.judge_completion_tokens
+        for r in candidate.val.values()
+    ]
+    return sum(used) / len(used) if used else 0.0
+
+
+def check_frame_coverage(result: DataFrame, prompts: list[Prompt], min_coverage: float, what: str) -> None:
+    """Make sure that enough rows of an evaluation's result were scored for each prompt.
+
+    Raises:
+        CoverageError: too many were not.
+    """
     missing = F.col("score").isNull()
     for prompt in prompts:
         lines = result.where(F.col("candidate_id") == prompt.candidate_id)
@@ -253,7 +286,7 @@ def _check_holdout_coverage(result: DataFrame, prompts: list[Prompt], min_covera
             found = {line["kind"] or "unknown": (int(line["n"]), line["example"]) for line in kinds.collect()}
             example = next((text for _, text in found.values() if text), "")
             raise coverage_error(
-                "the holdout", rows, lacking, {kind: n for kind, (n, _) in found.items()}, example, min_coverage
+                what, rows, lacking, {kind: n for kind, (n, _) in found.items()}, example, min_coverage
             )
 
 
@@ -276,15 +309,17 @@ def seed_prompt(settings: PromptOptimizationModel) -> Prompt:
     return prompt
 
 
-def default_run_dir(app: AppConfig, settings: PromptOptimizationModel) -> str:
-    """Return a new folder for a run under the storage's root."""
-    return f"{app.storage.root}/runs/{settings.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+def default_run_dir(app: AppConfig, name: str) -> str:
+    """Return a new folder for a run: under the storage's root, or on the driver where that is a URI."""
+    root = ".promptmill" if "://" in app.storage.root else app.storage.root
+    return f"{root}/runs/{name}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
-def _fingerprint(settings: PromptOptimizationModel) -> str:
+def fingerprint(settings: PromptOptimizationModel, seed: Prompt) -> str:
     """What must be the same for a run to be gone on with: all but where the endpoints stand and what is allowed."""
     kept = settings.model_dump(mode="json", exclude={"budget", "source_model", "scorers"})
     # Scorers made in Python are known by their names.
+    kept["seed"] = seed.candidate_id  # what an alias meant when the run began
     kept["scorers"] = [s if isinstance(s, str | dict) else str(getattr(s, "name", s)) for s in settings.scorers]
     for path in (("agent", "model"), ("reflection_model",), ("scorer_model",)):
         model: Any = kept

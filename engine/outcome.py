@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from engine.tracking import Tracker
 
 if TYPE_CHECKING:
     from engine.migration import Migration
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -64,21 +67,29 @@ class Outcome:
         if found is None:
             raise AssertionError("the search has not ended")
         improved = found.best is not found.history.seed
-        promoted = verdict.promote and improved
         winner = self.current
-        if promoted:
-            winner = registry.register(
+        registered = None
+        if verdict.promote and improved:
+            registered = registry.register(
                 migration.settings.prompt.full_name,
                 found.best.prompt,
                 message=f"promptmill: {verdict.reason}",
                 tags={**tags, "promptmill.role": "winner", "promptmill.proposer": found.best.proposer},
                 aliases=(registry.CANDIDATE, registry.CHAMPION),
             )
-            self.tracker.prompt(winner)
-        status = "promoted" if promoted else "kept"
+            self.tracker.prompt(registered)
+        promoted = registered is not None
+        winner = registered or winner
+        status = "promoted" if promoted else "need_more_data" if verdict.uncertain and improved else "kept"
         reason = (
             verdict.reason if improved else f"{found.ended}: no candidate was better than the current prompt on val"
         )
+        notes: tuple[str, ...] = () if self.current else ("The registry could not take the current prompt.",)
+        if verdict.promote and improved and not promoted:
+            notes = (
+                "The registry could not take the new prompt, so no alias points to it; its text is in record.json.",
+            )
+            reason += "; but the registry could not take it, so the current prompt stays"
         prompt = found.best.prompt if promoted else migration.seed
         result = self._result(status, found, started)
         result["prompt"] = {"uri": winner.uri if winner else None, "text": prompt.text()}
@@ -92,7 +103,6 @@ class Outcome:
             "p_value": round(verdict.p_value, 6) if improved else None,
         }
         won, lost = gate.flips(paired)
-        notes = () if winner else ("The prompt registry could not take the prompt; it stands in result.json.",)
         record = RunRecord(
             result=result,
             settings=run_settings(migration),
@@ -134,7 +144,11 @@ class Outcome:
     def _close(self, record: RunRecord) -> None:
         run_dir = self.migration.state.run_dir
         record.write(run_dir)
-        write_report(record, Path(run_dir) / "report.html")
+        try:
+            write_report(record, Path(run_dir) / "report.html")
+        except Exception:
+            # The report is an observer, too: `promptmill report` writes it anew from the record.
+            log.warning("the report could not be written", exc_info=True)
         self.tracker.finish(record, run_dir)
 
     def _result(self, status: str, found: SearchResult | None, started: float) -> dict[str, Any]:

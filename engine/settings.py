@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+# Names of the proposers, see engine.proposers.build.
+PROPOSERS = ("gepa", "demos")
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -68,6 +72,18 @@ class SearchSettings(Settings):
     max_prompt_tokens: int = Field(default=4000, ge=16)
     reflection_tokens: int = Field(default=6000, ge=200, description="most tokens of examples that reflection sees")
     seed: int = 0
+
+    @field_validator("proposer")
+    @classmethod
+    def _known_proposers(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if not names:
+            raise ValueError(f"names none; give one or more of {', '.join(PROPOSERS)}")
+        for name in names:
+            if name not in PROPOSERS:
+                near = difflib.get_close_matches(name, PROPOSERS, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"known are: {', '.join(PROPOSERS)}"
+                raise ValueError(f"{name!r} is not known; {hint}")
+        return names
 
     @model_validator(mode="before")
     @classmethod

@@ -12,13 +12,14 @@ from typing import Any
 import mlflow
 import pyarrow as pa
 import pyarrow.parquet as pq
+from mlflow.exceptions import MlflowException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
 from engine.config_sections import DatasetModel, TracesModel
 from engine.errors import ConfigError, InputError
 from engine.rows import defects, rows_from_frame, rows_from_records
-from engine.storage import Storage
+from engine.storage import Storage, spark_path
 
 log = logging.getLogger(__name__)
 
@@ -94,12 +95,25 @@ def _rows(spark: SparkSession, dataset: DatasetModel, storage: Storage) -> DataF
     if dataset.data is not None:
         return rows_from_records(spark, dataset.data)
     if dataset.table:
-        return rows_from_frame(spark.table(dataset.table))
+        return rows_from_frame(_table(spark, dataset.table))
     if dataset.path:
         return rows_from_frame(read_path(spark, dataset.path))
     if dataset.traces:
         return rows_from_frame(_traces(spark, dataset.traces, storage))
     return rows_from_records(spark, _mlflow_dataset(str(dataset.name)))
+
+
+def _table(spark: SparkSession, name: str) -> DataFrame:
+    from pyspark.errors import PySparkException
+
+    try:
+        frame = spark.table(name)
+        frame.limit(1).collect()  # with Spark Connect a table that is not there shows only now
+    except PySparkException as error:
+        raise InputError(
+            f"table {name} can't be read: {str(error).splitlines()[0]}; check its name and rights"
+        ) from error
+    return frame
 
 
 def read_path(spark: SparkSession, path: str) -> DataFrame:
@@ -121,7 +135,7 @@ def read_path(spark: SparkSession, path: str) -> DataFrame:
 
 
 def _mlflow_dataset(name: str) -> Iterator[Mapping[str, Any]]:
-    from mlflow.exceptions import MlflowException
+
     from mlflow.genai import datasets
 
     try:
@@ -187,7 +201,7 @@ def _traces(spark: SparkSession, traces: TracesModel, storage: Storage) -> DataF
             f"{f', filter {traces.filter!r}' if traces.filter else ''}; check the names and the tracking URI "
             f"({mlflow.get_tracking_uri()})"
         )
-    return spark.read.parquet(folder)
+    return spark.read.parquet(spark_path(folder))
 
 
 def _trace_pages(traces: TracesModel) -> Iterator[tuple[Sequence[dict[str, Any]], int]]:
@@ -197,14 +211,20 @@ def _trace_pages(traces: TracesModel) -> Iterator[tuple[Sequence[dict[str, Any]]
     token: str | None = None
     left = traces.max_traces
     while left is None or left > 0:
-        page = client.search_traces(
-            locations=[experiment_id],
-            run_id=traces.run_id,
-            filter_string=traces.filter or "attributes.status = 'OK'",
-            max_results=min(_PAGE, left) if left else _PAGE,
-            page_token=token,
-            include_spans=True,
-        )
+        try:
+            page = client.search_traces(
+                locations=[experiment_id],
+                run_id=traces.run_id,
+                filter_string=traces.filter or "attributes.status = 'OK'",
+                max_results=min(_PAGE, left) if left else _PAGE,
+                page_token=token,
+                include_spans=True,
+            )
+        except MlflowException as error:
+            raise InputError(
+                f"dataset.traces can't be read from MLflow at {mlflow.get_tracking_uri()}: {error.message}; check the "
+                f"filter {traces.filter!r}, the run_id and the tracking URI"
+            ) from error
         records = [record for trace in page if (record := _trace_record(trace)) is not None]
         yield records, len(page) - len(records)
         if left is not None:

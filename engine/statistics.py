@@ -112,7 +112,8 @@ def sign_flip_p_value(differences: Differences, *, minimum: float, seed: int) ->
     Fisher's randomisation test for pairs (The Design of Experiments, 1935, section 21): under the null each row's
     difference could as well have come with the other sign. Exact for 0/1 scores of equal weight, where it is McNemar's
     exact test, and up to 16 rows with a difference; else by 10,000 seeded draws (with the +1 correction of Phipson and
-    Smyth, 2010, so that it is never 0), and above 5,000 different differences by the normal approximation. It is 1
+    Smyth, 2010, so that it is never 0), and by the normal approximation above 5,000 different differences and below
+    what the draws can resolve. It is 1
     without rows that differ from ``minimum``.
 
     >>> sign_flip_p_value(Differences.of([1.0] * 5), minimum=0.0, seed=0)
@@ -135,11 +136,10 @@ def sign_flip_p_value(differences: Differences, *, minimum: float, seed: int) ->
         each = np.repeat(sizes, counts)
         signs = 1 - 2 * ((np.arange(2 ** len(each))[:, None] >> np.arange(len(each))) & 1)
         return float(np.mean(signs @ each >= observed - tolerance))
+    # Under the null the mean is known: the spread is taken around zero, not around what was observed.
+    spread = math.sqrt(float((counts * sizes**2).sum()))
     if len(values) > _MANY_GROUPS:
-        from scipy.stats import norm
-
-        # Under the null the mean is known: the spread is taken around zero, not around what was observed.
-        return float(norm.sf(observed / math.sqrt(float((counts * sizes**2).sum()))))
+        return _normal_tail(observed / spread)
     rng = np.random.default_rng(seed)
     hits = 0
     block = max(1, _BLOCK // len(values))
@@ -148,4 +148,14 @@ def sign_flip_p_value(differences: Differences, *, minimum: float, seed: int) ->
         # Of a group's rows, so many come with a plus; a million rows are drawn at the price of one.
         pluses = rng.binomial(counts, 0.5, size=(size, len(values)))
         hits += int(((2 * pluses - counts) @ sizes >= observed - tolerance).sum())
-    return (hits + 1) / (_RESAMPLES + 1)
+    if hits:
+        return (hits + 1) / (_RESAMPLES + 1)
+    # Below what so many draws can resolve: the normal tail of the very same statistic, so that a correction for many
+    # slices does not make every one of them uncertain.
+    return min(1 / (_RESAMPLES + 1), _normal_tail(observed / spread))
+
+
+def _normal_tail(z: float) -> float:
+    from scipy.stats import norm
+
+    return float(norm.sf(z))

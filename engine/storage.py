@@ -13,15 +13,23 @@ from udfs.ledger import LedgerLocation
 
 @dataclass(frozen=True)
 class Storage:
-    """``root`` holds the ledger, shared by all runs; ``run_dir`` is one run's own folder. Both absolute or URIs."""
+    """``root`` holds the ledger, shared by all runs; ``data_dir`` one run's rows and results. Both absolute or URIs.
+
+    Driver and executors must both see them: on a cluster of several machines that is a shared mount, ``/Volumes/…`` or
+    an object store, never a machine's own disk.
+    """
 
     root: str
-    run_dir: str
+    data_dir: str
 
     @classmethod
     def at(cls, root: str, run_dir: str) -> Storage:
-        """Make a storage of paths as users give them: relative local paths become absolute."""
-        return cls(_absolute(root), _absolute(run_dir))
+        """Make a storage of paths as users give them: relative local paths become absolute.
+
+        ``run_dir`` is the driver's; under a ``root`` that is a URI the run's data goes below it, by the folder's name.
+        """
+        data_dir = f"{root.rstrip('/')}/runs/{Path(run_dir).name}" if "://" in root else _absolute(run_dir)
+        return cls(_absolute(root), data_dir)
 
     @property
     def ledger(self) -> LedgerLocation:
@@ -30,7 +38,7 @@ class Storage:
 
     def folder(self, name: str) -> str:
         """Return the path of a folder of this run's."""
-        return f"{self.run_dir}/{name}"
+        return f"{self.data_dir}/{name}"
 
     def filesystem(self, path: str) -> tuple[pafs.FileSystem, str]:
         """Return the file system of ``path`` and the path on it."""
@@ -47,8 +55,17 @@ class Storage:
         folder = self.folder(name)
         filesystem, path = self.filesystem(f"{folder}/_SUCCESS")
         if filesystem.get_file_info(path).type == pafs.FileType.NotFound:
-            frame.write.mode("overwrite").parquet(folder)
-        return spark.read.schema(frame.schema).parquet(folder)
+            frame.write.mode("overwrite").parquet(spark_path(folder))
+        return spark.read.schema(frame.schema).parquet(spark_path(folder))
+
+
+def spark_path(path: str) -> str:
+    """Return ``path`` as Spark must be told it: without a scheme it would look on the cluster's default file system.
+
+    >>> spark_path("/tmp/x"), spark_path("/Volumes/main/default/v"), spark_path("s3://b/x")
+    ('file:///tmp/x', '/Volumes/main/default/v', 's3://b/x')
+    """
+    return path if "://" in path or path.startswith(("/Volumes/", "/dbfs/")) else Path(path).as_uri()
 
 
 def _absolute(path: str) -> str:

@@ -54,8 +54,8 @@ class Tracker:
     def __init__(self, experiment: str, name: str, *, run_id: str | None = None) -> None:
         self.run_id = run_id
         self.experiment_id: str | None = None
-        self._client = mlflow.MlflowClient()
         with self._guard("start the run"):
+            self._client = mlflow.MlflowClient()
             self.experiment_id = experiment_id(experiment)
             if run_id is None or not self._resume(run_id):
                 run = self._client.create_run(
@@ -70,6 +70,11 @@ class Tracker:
             log.warning("the MLflow run %s is gone; a new one is begun", run_id)
             return False
         return True
+
+    def abandon(self) -> None:
+        """End the run as killed, for a run that ended in a way of its own."""
+        with self._guard("end the run"):
+            self._client.set_terminated(self.run_id, "KILLED")
 
     @contextlib.contextmanager
     def _guard(self, what: str) -> Iterator[None]:

@@ -44,9 +44,7 @@ def command(seed: int, folder: str, keep: bool) -> None:
     """
     started = time.monotonic()
     root = Path(folder)
-    if root.exists() and not keep:
-        shutil.rmtree(root)
-    root.mkdir(parents=True, exist_ok=True)
+    _fresh(root, keep=keep)
     console = out()
     with ExitStack() as stack:
         console.print("[bold]1. a local model[/], OpenAI-compatible, on this machine")
@@ -73,6 +71,23 @@ def command(seed: int, folder: str, keep: bool) -> None:
         f"\n{time.monotonic() - started:.0f} s in all. Open it in the MLflow UI (prompt, versions, run, traces):"
     )
     console.print(f"  promptmill ui --store sqlite:///{root}/mlflow.db      (or: make ui)", markup=False)
+
+
+def _fresh(root: Path, *, keep: bool) -> None:
+    """Make the folder, empty unless ``keep``; one that no quickstart made is never emptied.
+
+    Raises:
+        InputError: the folder holds something else.
+    """
+    from engine.errors import InputError
+
+    marker = root / ".quickstart"
+    if root.exists() and any(root.iterdir()) and not marker.exists():
+        raise InputError(f"--folder {root}: is not empty and was not made by a quickstart; give another folder")
+    if root.exists() and not keep:
+        shutil.rmtree(root)
+    root.mkdir(parents=True, exist_ok=True)
+    marker.touch()
 
 
 def _serve(stack: ExitStack) -> str:

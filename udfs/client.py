@@ -145,7 +145,7 @@ class ChatClient:
             # Again: while this one waited for its turn, others may have been refused.
             self._check_credentials()
             call.attempts += 1
-            answer = await self._send(data)
+            answer = _with_estimate(await self._send(data), len(data))
         except CallError as error:
             failure = error
             call.refused += error.kind is ErrorKind.RATE_LIMITED
@@ -193,6 +193,17 @@ class ChatClient:
         return _parse_answer(raw, url, latency_ms=(self._clock() - started) * 1000)
 
 
+def _with_estimate(answer: Answer, request_bytes: int) -> Answer:
+    """Estimate the tokens of an answer without usage: budgets must bound endpoints that report none, too."""
+    if answer.prompt_tokens or answer.completion_tokens:
+        return answer
+    return replace(
+        answer,
+        prompt_tokens=request_bytes // _CHARACTERS_PER_TOKEN,
+        completion_tokens=len(answer.text) // _CHARACTERS_PER_TOKEN,
+    )
+
+
 def _secret(endpoint: Endpoint) -> str:
     """Return the endpoint's key, empty where it needs none."""
     key = endpoint.api_key
@@ -236,6 +247,8 @@ def retry_after_s(headers: Mapping[str, str], *, now: datetime | None = None) ->
 
 # Codes that endpoints put into `error.code` or `error.type` of a 400; the status alone does not tell these apart.
 _CONTEXT_LENGTH_CODES = frozenset({"context_length_exceeded", "exceed_context_size_error", "string_above_max_length"})
+# Ends of an answer that are the server's failure, behind HTTP 200 (gateways and vLLM).
+_FAILED_ENDS = frozenset({"error", "abort"})
 _CONTENT_FILTER_CODES = frozenset({"content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation"})
 
 
@@ -274,7 +287,7 @@ def _error_body(raw: bytes) -> tuple[set[str], str]:
     if not isinstance(found, dict):
         return set(), well_formed(str(found))[:300]
     inner = found.get("innererror")
-    codes = {str(found.get("code")), str(found.get("type"))} | (
+    codes = {str(found.get("code")), str(found.get("type")), str(found.get("error_code"))} | (
         {str(inner.get("code"))} if isinstance(inner, dict) else set()
     )
     return codes, well_formed(str(found.get("message", text)))[:300]
@@ -294,6 +307,10 @@ def _parse_answer(raw: bytes, url: str, *, latency_ms: float) -> Answer:
         head = raw[:120].decode("utf-8", "replace")
         message = f"{url} answered 200 but not with a chat completion: {head}"
         raise call_error(ErrorKind.BAD_RESPONSE, message) from error
+    if reason in _FAILED_ENDS or (content is None and not choice["message"].get("tool_calls") and not tokens[1]):
+        raise call_error(
+            ErrorKind.BAD_RESPONSE, f"{url} answered 200, but without an answer (finish_reason {reason!r})"
+        )
     if reason == "content_filter":
         raise call_error(ErrorKind.CONTENT_FILTER, "the endpoint's content filter withheld the answer")
     return Answer(well_formed(str(content or "")), tokens[0], tokens[1], latency_ms, 1, 0, reason)

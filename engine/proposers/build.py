@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 
 from engine.errors import ConfigError
@@ -13,8 +12,6 @@ from engine.proposers.reflection_client import ReflectionClient
 from engine.rows import Row
 from engine.settings import SearchSettings
 
-NAMES = ("gepa", "demos")
-
 
 def build_proposers(
     settings: SearchSettings, train: Sequence[Row], client: ReflectionClient | None
@@ -22,7 +19,7 @@ def build_proposers(
     """Return the proposers in the configured order; one named twice gets two turns a round.
 
     Raises:
-        ConfigError: a name is unknown, or a proposer lacks its reflection model.
+        ConfigError: a proposer lacks its reflection model.
     """
     made: list[Proposer] = []
     for name in settings.proposer:
@@ -32,8 +29,4 @@ def build_proposers(
             if client is None:
                 raise ConfigError("the proposer gepa needs a reflection_model; name one, or set proposer: demos")
             made.append(ReflectionProposer(client, settings.reflection_tokens, labels_of(train)))
-        else:
-            near = difflib.get_close_matches(name, NAMES, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are: {', '.join(NAMES)}"
-            raise ConfigError(f"proposer {name!r} is not known; {hint}")
     return tuple(made)

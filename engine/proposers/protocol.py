@@ -25,11 +25,16 @@ class ProposalRequest:
 
 @dataclass(frozen=True)
 class Proposal:
-    """A new prompt, or ``None`` with the reason why there is none. ``truncated``: the model's reply was cut off."""
+    """A new prompt, or ``None`` with the reason why there is none.
+
+    ``truncated``: the model's reply was cut off. ``outage``: the model could not be asked at all, which says nothing
+    about the prompt.
+    """
 
     prompt: Prompt | None
     reason: str = ""
     truncated: bool = False
+    outage: bool = False
 
 
 class Proposer(Protocol):

@@ -86,7 +86,11 @@ class ReflectionProposer:
                 self.messages(request, component), sample=request.sample, response_format=_RESPONSE_FORMAT
             )
         except CallError as error:
-            return Proposal(None, f"the reflection model failed ({error.kind.value}): {error.message}")
+            return Proposal(
+                None,
+                f"the reflection model failed ({error.kind.value}): {error.message}",
+                outage=error.kind.is_infrastructure,
+            )
         text = parse_reply(reply)
         if text is None:
             return Proposal(None, "the reflection model's reply holds no new prompt", truncated=truncated)

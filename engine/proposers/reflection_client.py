@@ -106,7 +106,8 @@ class ReflectionClient:
             if wanted is None or error.kind is not ErrorKind.REJECTED:
                 raise
             self._structured = False
-            return await client.ask(messages, seed=seed)
+            # Neither a schema nor a seed is understood everywhere.
+            return await client.ask(messages)
 
     async def _opened(self) -> tuple[ChatClient, SegmentLedger]:
         async with self._opening:

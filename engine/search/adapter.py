@@ -18,6 +18,8 @@ from udfs.rollout import Rollout
 
 Trajectory = tuple[Row, Rollout]
 
+_STAGE_COVERAGE = 0.5
+
 
 class EngineAdapter:
     """gepa's ``GEPAAdapter``, tolerant towards its main branch: unknown keywords are passed over.
@@ -89,6 +91,9 @@ class EngineAdapter:
     def _evaluate(self, pairs: Sequence[tuple[Prompt, list[Row]]], stage: str) -> None:
         self._evaluation.usage.metric_calls += len({(p.candidate_id, row.row_id) for p, rows in pairs for row in rows})
         results = self._evaluation.rollouts(pairs, stage=stage)
+        if not stage.endswith("val"):
+            # Minibatches are too small for min_coverage; but an outage over half of a stage is no evidence at all.
+            check_coverage([r for rollouts in results for r in rollouts], _STAGE_COVERAGE, f"the stage {stage}")
         for (prompt, rows), rollouts in zip(pairs, results, strict=True):
             self._history.note(prompt.candidate_id, rollouts)
             if stage.endswith("val"):

@@ -9,6 +9,7 @@ from typing import Any
 
 from gepa.proposer.reflective_mutation.reflection_lm import ReflectionProposal
 
+from engine.errors import EvaluationError
 from engine.progress import Progress
 from engine.proposers.protocol import Proposal, ProposalRequest, Proposer
 from engine.search.guards import Guards
@@ -63,6 +64,11 @@ class ProposerStrategy:
             # A defect or a full disk, not a bad reply: kept for the search to raise outside gepa.
             self.failure = error
             return [(ReflectionProposal({}), self) for _ in jobs]
+        asked = [proposal for proposal in proposals if proposal.prompt is not None or proposal.outage]
+        if asked and all(proposal.outage for proposal in asked):
+            # A search without its reflection model would end as "no improvement found", which nobody has looked for.
+            self.failure = EvaluationError(f"{asked[0].reason}. Mend it and start the same command again to go on.")
+            return [(ReflectionProposal({}), self) for _ in jobs]
         return [
             (ReflectionProposal(self._admit(proposer, request, proposal)), self)
             for proposer, request, proposal in zip(chosen, requests, proposals, strict=True)
@@ -103,6 +109,8 @@ async def _all(proposers: Sequence[Proposer], requests: Sequence[ProposalRequest
 
 
 async def _one(proposer: Proposer, request: ProposalRequest) -> Proposal:
+    if all(rollout.score is None for _, rollout in request.rollouts):
+        return Proposal(None, "no row of the minibatch could be scored")
     if all(rollout.score is None or rollout.score >= 1 for _, rollout in request.rollouts):
         # No child could do strictly better here, so neither a reflection nor a minibatch is worth its price.
         return Proposal(None, "nothing to learn: the whole minibatch is right")

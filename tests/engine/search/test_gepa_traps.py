@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from search_bench import rows, run_search
 
-from engine.errors import PromptmillError
+from engine.errors import EvaluationError, PromptmillError
 from engine.scripted_endpoint import Reply, ScriptedEndpoint
 from engine.search.sampling import MinibatchCursor, RowLoader
 from engine.settings import BudgetSettings
@@ -154,15 +154,14 @@ class _InFlight:
         return len(first) == count and first[-1] - first[0] < seconds
 
 
-def test_failing_reflection_is_not_bought_twice(tmp_path):
-    """A proposal that fails is asked for once; gepa would swallow the failure and ask for the whole batch again."""
+def test_failing_reflection_is_bought_once_and_ends_the_search(tmp_path):
+    """Gepa would swallow the failure and ask for the whole batch again, and then say that nothing was found."""
     refusing = ScriptedEndpoint(lambda call: Reply(status=400, error_code="bad"))
-    with ScriptedEndpoint(world.target) as target, refusing as reflection:
-        found, _ = run_search(tmp_path, target, reflection, max_steps=1)
+    failing = pytest.raises(EvaluationError, match="the reflection model failed")
+    with ScriptedEndpoint(world.target) as target, refusing as reflection, failing:
+        run_search(tmp_path, target, reflection, max_steps=3)
     # One attempt with structured output and one without it for each of the jobs under way, then none.
     assert len(reflection.calls) <= 2 * 3
-    assert found.ended == "no improvement found"
-    assert {c.status for c in found.history.candidates[1:]} == {"guarded"}
 
 
 def test_search_ends_although_no_step_spends_anything(tmp_path, servers):

@@ -17,7 +17,7 @@ from jobs.options import chosen, config_option, json_option, only_option, run_di
 from jobs.terminal import out, run_command, shown_progress
 
 if TYPE_CHECKING:
-    from engine.config import PromptOptimizationModel
+    from engine.config import AppConfig, PromptOptimizationModel
     from engine.estimate import Estimate
     from engine.outcome import OptimizationResult
 
@@ -50,30 +50,49 @@ def command(
       promptmill optimize --config conf/migration.yaml --run-dir runs/first
     """
     from engine.config import AppConfig
-    from engine.migration import prepare, run
+    from engine.errors import EvaluationError, PromptmillError
 
     app = AppConfig.from_file(config_path)
     todo = chosen(app, only)
     results: list[dict[str, Any]] = []
+    failures: list[PromptmillError] = []
     for settings in todo:
         folder = f"{run_dir}/{settings.name}" if run_dir and len(todo) > 1 else run_dir
-        with shown_progress(quiet=as_json) as progress:
-            migration = prepare(app, settings, run_dir=folder, progress=progress)
-            if dry_run:
-                estimate = migration.estimate()
-            else:
-                result = run(migration)
-        if dry_run:
-            results.append(_estimate_json(settings, estimate))
-            if not as_json:
-                show_estimate(settings, estimate)
-        else:
-            results.append(dict(result.record.result))
-            if not as_json:
-                show_result(result)
-    if as_json:
-        print(json.dumps(results[0] if len(results) == 1 else results, indent=2, ensure_ascii=False))
+        try:
+            results.append(_one(app, settings, folder, dry_run=dry_run, as_json=as_json))
+        except PromptmillError as error:
+            # Of a batch the others go on; each has told its own end in its run directory.
+            failures.append(error)
+            if len(todo) > 1:
+                click.echo(f"{settings.name}: {error}", err=True)
+    if as_json and results:
+        print(json.dumps(results[0] if len(todo) == 1 else results, indent=2, ensure_ascii=False))
+    if len(failures) == 1 and len(todo) == 1:
+        raise failures[0]
+    if failures:
+        raise EvaluationError(f"{len(failures)} of {len(todo)} optimizations failed; see above")
     return max((_REQUIRED[r["status"]] for r in results), default=0) if require and not dry_run else 0
+
+
+def _one(
+    app: AppConfig, settings: PromptOptimizationModel, run_dir: str | None, *, dry_run: bool, as_json: bool
+) -> dict[str, Any]:
+    """Run or foresee one optimization, show it, and return what stands for it in the JSON."""
+    from engine.migration import prepare, run
+
+    with shown_progress(quiet=as_json) as progress:
+        migration = prepare(app, settings, run_dir=run_dir, progress=progress)
+        estimate = migration.estimate() if dry_run else None
+        result = None if estimate else run(migration)
+    if result is not None:
+        if not as_json:
+            show_result(result)
+        return dict(result.record.result)
+    if estimate is None:
+        raise AssertionError("neither run nor foreseen")
+    if not as_json:
+        show_estimate(settings, estimate)
+    return _estimate_json(settings, estimate)
 
 
 def show_estimate(settings: PromptOptimizationModel, estimate: Estimate) -> None:

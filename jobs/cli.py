@@ -32,7 +32,7 @@ class _Lazy(click.Group):
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="promptmill")
 def promptmill() -> None:
-    r"""Move prompts to another model: score candidates over recorded inputs on Spark, and evolve them.
+    """Move prompts to another model: score candidates over recorded inputs on Spark, and evolve them.
 
     \b
     A migration in three commands:

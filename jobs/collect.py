@@ -39,7 +39,7 @@ def command(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    r"""Run the source model over inputs, record MLflow traces, and make the evaluation data set.
+    """Run the source model over inputs, record MLflow traces, and make the evaluation data set.
 
     Step 1 of a migration, for where the application has recorded no traces yet.
 

@@ -18,7 +18,7 @@ _COLOURS = {"ok": "green", "warning": "yellow", "missing": "red"}
 @click.command("doctor")
 @click.option("--config", "config_path", metavar="FILE", help="Check this configuration's endpoints and data, too.")
 def command(config_path: str | None) -> int:
-    r"""Say what is found and what is missing, and how to mend it; calls no model and pays nothing.
+    """Say what is found and what is missing, and how to mend it; calls no model and pays nothing.
 
     Exits with 1 when something is missing.
 

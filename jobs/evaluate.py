@@ -30,7 +30,7 @@ from jobs.terminal import out, run_command, shown_progress
 @run_dir_option
 @json_option
 def command(config_path: str, only: str | None, prompts: Sequence[str], run_dir: str | None, as_json: bool) -> None:
-    r"""Score one or more prompts over the whole data set, side by side.
+    """Score one or more prompts over the whole data set, side by side.
 
     \b
       promptmill evaluate --config conf/migration.yaml

@@ -40,7 +40,7 @@ _REQUIRED = {"promoted": 0, "kept": 3, "need_more_data": 4, "failed": 1}
 def command(
     config_path: str, only: Sequence[str], run_dir: str | None, dry_run: bool, require: str | None, as_json: bool
 ) -> int:
-    r"""Rewrite prompts so that the new model answers like the old one, and prove it.
+    """Rewrite prompts so that the new model answers like the old one, and prove it.
 
     Searches on train and val rows, judges the best prompt on holdout rows that the search never saw, and registers it
     in the MLflow Prompt Registry. Writes result.json and report.html into the run directory.

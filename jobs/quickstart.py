@@ -36,7 +36,7 @@ _PARALLEL = 1
     "--keep", is_flag=True, help="Keep what an earlier quickstart left in the folder: its answers are reused."
 )
 def command(seed: int, folder: str, keep: bool) -> None:
-    r"""Migrate a prompt to a local model, end to end, and show what was done.
+    """Migrate a prompt to a local model, end to end, and show what was done.
 
     Real utterances are to be routed to their topic. Their topics stand for the answers that the old model gave; they
     are recorded as MLflow traces, and the prompt, which does not name the topics, is rewritten until a small local
@@ -70,7 +70,10 @@ def command(seed: int, folder: str, keep: bool) -> None:
     console.print(
         f"\n{time.monotonic() - started:.0f} s in all. Open it in the MLflow UI (prompt, versions, run, traces):"
     )
-    console.print(f"  promptmill ui --store sqlite:///{root}/mlflow.db      (or: make ui)", markup=False)
+    console.print(
+        f"  make ui      (or: {Path(sys.executable).parent}/promptmill ui --store sqlite:///{root}/mlflow.db)",
+        markup=False,
+    )
 
 
 def _fresh(root: Path, *, keep: bool) -> None:

@@ -16,7 +16,7 @@ from jobs.terminal import run_command
 @click.command("report")
 @click.argument("run_dir")
 def command(run_dir: str) -> None:
-    r"""Write report.html of RUN_DIR anew from its record, and print where it is.
+    """Write report.html of RUN_DIR anew from its record, and print where it is.
 
     \b
       promptmill report .promptmill/runs/migrate_classify-20261121-101500

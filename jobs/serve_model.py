@@ -20,7 +20,7 @@ from jobs.terminal import download_progress, run_command
 @click.option("--parallel", default=4, show_default=True, help="How many requests are answered at once.")
 @click.option("--list", "list_models", is_flag=True, help="List the models, and end.")
 def command(model: str, weights: str | None, port: int, parallel: int, list_models: bool) -> None:
-    r"""Serve a local model on 127.0.0.1, OpenAI-compatible, until Ctrl-C.
+    """Serve a local model on 127.0.0.1, OpenAI-compatible, until Ctrl-C.
 
     The weights are fetched once, into a cache outside the project, and checked against the official checksum before
     they are loaded. Needs the extra `local`: pip install 'promptmill[local]'.

@@ -48,7 +48,9 @@ def run_command(command: click.Command) -> None:
         error.show()
         status = 2
     except (click.Abort, KeyboardInterrupt):
-        console.print("interrupted; what was answered is kept: start the same command with the same --run-dir to go on")
+        console.print(
+            "interrupted; what was answered is kept: the same --run-dir goes on with the run (quickstart: --keep)"
+        )
         status = 130
     except InputError as error:
         console.print("[bold red]error:[/] ", end="")
@@ -66,9 +68,22 @@ def _set_up_logging() -> None:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_MODEL_CATALOG_URI", "")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Format())
+    # py4j logs a whole traceback for a Ctrl-C that we tell in one line ourselves.
+    handler.addFilter(lambda record: not str(record.msg).startswith("KeyboardInterrupt while sending command"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+class _Format(logging.Formatter):
+    """What a person should know as it is; what may need mending with its origin."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        text = super().format(record)
+        return f"  {text}" if record.levelno <= logging.INFO else f"{record.levelname} {record.name}: {text}"
 
 
 def out() -> Console:
@@ -154,11 +169,15 @@ class _Lines:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._last = 0.0
+        self._ended: str | None = None
 
     def show(self, snapshot: Snapshot) -> None:
         """Print a line if it is time for one."""
         now = time.monotonic()
         ended = snapshot.done >= snapshot.total and snapshot.total > 0
+        if ended and snapshot.stage == self._ended and snapshot.score is None:
+            return  # told already, when the last answers were seen on storage
+        self._ended = snapshot.stage if ended else None
         if ended or (snapshot.done and now - self._last > _LINE_EVERY_S):
             self._last = now
             self._console.print(f"{snapshot.stage}: {snapshot.done}/{snapshot.total} · {facts(snapshot)}", markup=False)

@@ -19,7 +19,7 @@ from jobs.terminal import run_command
 @click.option("--store", metavar="URI", help="The MLflow store.  [default: sqlite:///.promptmill/mlflow.db]")
 @click.option("--port", default=5000, show_default=True, help="Where to listen, on 127.0.0.1.")
 def command(config_path: str | None, store: str | None, port: int) -> int:
-    r"""Open the MLflow UI on the store that runs are tracked in.
+    """Open the MLflow UI on the store that runs are tracked in.
 
     Experiments shows the runs with their metrics and artifacts, Prompts the registered versions.
 

@@ -30,6 +30,7 @@ def test_every_command_explains_itself(command, tmp_path):
     done = run(command, "--help", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Usage:" in done.stdout
+    assert "\\b" not in done.stdout, "click's mark for verbatim paragraphs shows"
 
 
 @pytest.mark.parametrize(

@@ -141,7 +141,8 @@ class Tracker:
     def finish(self, record: RunRecord, run_dir: str) -> None:
         """Log what the run came to, with its artifacts, and end it."""
         result = record.result
-        metrics: dict[str, float] = {"seconds": float(result["seconds"])}
+        # What was used goes into a group of its own, so that the scores come first on the run's page.
+        metrics: dict[str, float] = {"usage/seconds": float(result["seconds"])}
         self.metrics({"total_metric_calls": float(result["metric_calls"])}, step=int(result["steps"]) + 1)
         for name, side in (("initial_eval_score", "seed"), ("final_eval_score", "best")):
             score = (result.get(side) or {}).get("holdout_score")
@@ -154,10 +155,10 @@ class Tracker:
                 "holdout_difference_low": holdout["interval"][0],
                 "holdout_difference_high": holdout["interval"][1],
             }
-        metrics |= {f"calls_{name}": float(count) for name, count in result["calls"].items()}
-        metrics |= {f"tokens_{name}": float(count) for name, count in result["tokens"].items()}
+        metrics |= {f"usage/calls_{name}": float(count) for name, count in result["calls"].items()}
+        metrics |= {f"usage/tokens_{name}": float(count) for name, count in result["tokens"].items()}
         if result.get("cost"):
-            metrics["cost"] = float(result["cost"]["amount"])
+            metrics["usage/cost"] = float(result["cost"]["amount"])
         self.metrics(metrics)
         with self._guard("log artifacts"):
             for file in ("result.json", "record.json", "report.html"):

@@ -62,8 +62,8 @@ class Storage:
 def spark_path(path: str) -> str:
     """Return ``path`` as Spark must be told it: without a scheme it would look on the cluster's default file system.
 
-    >>> spark_path("/tmp/x"), spark_path("/Volumes/main/default/v"), spark_path("s3://b/x")
-    ('file:///tmp/x', '/Volumes/main/default/v', 's3://b/x')
+    >>> spark_path("/data/x"), spark_path("/Volumes/main/default/v"), spark_path("s3://b/x")
+    ('file:///data/x', '/Volumes/main/default/v', 's3://b/x')
     """
     return path if "://" in path or path.startswith(("/Volumes/", "/dbfs/")) else Path(path).as_uri()
 

@@ -183,8 +183,7 @@ class Evaluation:
         ship_udfs(self.spark)
         # Calls of one candidate lie next to each other in a task, so that an endpoint's prefix cache serves them; where
         # a judge follows, answers to one row do, so that alike answers meet and are judged once.
-        judged = any(isinstance(weighted.scorer, Judge) for weighted in self.mix)
-        order = ("row_id", "candidate_id") if judged else ("candidate_id", "row_id")
+        order = ("row_id", "candidate_id") if self._judges() else ("candidate_id", "row_id")
         placed = items.repartition(plan.tasks, F.xxhash64("row_id"))
         placed = placed.sortWithinPartitions(*order)
         record = evaluation_udf(plan)(F.struct(*ITEM_COLUMNS))
@@ -209,11 +208,11 @@ class Evaluation:
         cores = parallelism(self.spark, fresh=total > _LONG_EVALUATION)
         return max(1, min(cores, most, -(-total // _ITEMS_A_TASK)))
 
-    def _endpoints(self) -> Iterable[Endpoint]:
-        yield self.endpoint
-        for weighted in self.mix:
-            if isinstance(weighted.scorer, Judge):
-                yield weighted.scorer.endpoint
+    def _endpoints(self) -> list[Endpoint]:
+        return [self.endpoint, *self._judges()]
+
+    def _judges(self) -> list[Endpoint]:
+        return [weighted.scorer.endpoint for weighted in self.mix if isinstance(weighted.scorer, Judge)]
 
     def _plan(self, prompts: Sequence[Prompt], *, tasks: int) -> EvaluationPlan:
         return EvaluationPlan(
@@ -241,8 +240,7 @@ class Evaluation:
         answer = _sha2("answer", F.lit(self.endpoint.endpoint_id), F.col("candidate_id"), F.col("row_id"), F.lit("0"))
         found = _lookup(pairs, kept, answer, "_answer")
         known = F.filter(F.array("_answer"), lambda e: e.isNotNull())
-        judges = [weighted.scorer.endpoint for weighted in self.mix if isinstance(weighted.scorer, Judge)]
-        if judges:
+        if judges := self._judges():
             # All verdicts over a row, whoever answered: the next candidate may well answer the same.
             asked = F.col("entry.endpoint_id").isin([endpoint.endpoint_id for endpoint in judges])
             verdicts = (

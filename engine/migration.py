@@ -231,12 +231,11 @@ def _gate(migration: Migration, evaluation: Evaluation, found: SearchResult) -> 
     """Evaluate the seed and the best prompt on the holdout, and judge."""
     settings = migration.settings
     holdout, best = migration.split.holdout, found.best
-    pair_tokens_on_val = sum(
-        _mean_tokens(candidate) for candidate in {id(c): c for c in (found.history.seed, best)}.values()
-    )
-    prompts = list({p.candidate_id: p for p in (migration.seed, best.prompt)}.values())
+    challenged = best is not found.history.seed
+    judged = [found.history.seed, best] if challenged else [best]
+    prompts = [candidate.prompt for candidate in judged]
     rows = affordable_gate_rows(
-        migration.gate_rows, migration.budget, pair_tokens=pair_tokens_on_val, challenged=len(prompts) > 1
+        migration.gate_rows, migration.budget, pair_tokens=sum(map(_mean_tokens, judged)), challenged=challenged
     )
     if rows < migration.split.holdout_rows:
         migration.progress.tell(f"the gate reads {rows:,} of {migration.split.holdout_rows:,} holdout rows")

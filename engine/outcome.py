@@ -67,7 +67,6 @@ class Outcome:
         if found is None:
             raise AssertionError("the search has not ended")
         improved = found.best is not found.history.seed
-        winner = self.current
         registered = None
         if verdict.promote and improved:
             registered = registry.register(
@@ -79,7 +78,7 @@ class Outcome:
             )
             self.tracker.prompt(registered)
         promoted = registered is not None
-        winner = registered or winner
+        winner = registered or self.current
         status = "promoted" if promoted else "need_more_data" if verdict.uncertain and improved else "kept"
         reason = (
             verdict.reason if improved else f"{found.ended}: no candidate was better than the current prompt on val"

@@ -272,7 +272,12 @@ class Evaluator:
         # Paid for by this very pair before this run was interrupted: it counts as this run's, as the answer does.
         if entry.run_id == self._plan.run_id and entry.candidate_id == rollout.candidate_id:
             return _judged(rollout, entry)
-        return replace(rollout, judge_reused=rollout.judge_reused + 1)
+        return replace(
+            rollout,
+            judge_reused=rollout.judge_reused + 1,
+            judge_reused_prompt_tokens=rollout.judge_reused_prompt_tokens + entry.prompt_tokens,
+            judge_reused_completion_tokens=rollout.judge_reused_completion_tokens + entry.completion_tokens,
+        )
 
     def _entry(
         self,

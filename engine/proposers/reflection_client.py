@@ -59,6 +59,7 @@ class ReflectionClient:
                 )
             else:
                 self._usage.reused += 1
+                self._usage.saved_reflection.add(entry.prompt_tokens, entry.completion_tokens)
             return entry.output or "", entry.error_message == _TRUNCATED
         answer = await self._answer(client, messages, sample, response_format)
         self._usage.add_reflection(

@@ -14,7 +14,7 @@ from udfs import event_loop
 from udfs.client import Answer, ChatClient
 from udfs.endpoint import Endpoint, tightest
 from udfs.errors import CallError, ErrorKind, LedgerError, PromptFailure, PromptmillError, RowError, call_error
-from udfs.flow import FixedWindow
+from udfs.flow import FlowControl, flow_control
 from udfs.ledger import Entry, LedgerLocation, SegmentLedger, answer_key, verdict_key
 from udfs.prompt import Prompt
 from udfs.rollout import Item, Rollout
@@ -53,7 +53,7 @@ class Evaluator:
         self._plan = plan
         self._ledger = ledger
         self._clients: dict[tuple[str, str, str, str], ChatClient] = {}
-        self._flows: dict[tuple[str, str, str], FixedWindow] = {}
+        self._flows: dict[tuple[str, str, str], FlowControl] = {}
         self._judging: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
 
     def _judges(self) -> list[Judge]:
@@ -244,7 +244,7 @@ class Evaluator:
             if place not in self._flows:
                 here = [e.limits for e in self._endpoints() if _place(e) == place]
                 limits = tightest(here).share(self._plan.tasks)
-                self._flows[place] = FixedWindow(limits, clock=time.monotonic, sleep=asyncio.sleep)
+                self._flows[place] = flow_control(place, limits, tasks=self._plan.tasks)
             # Checked again: another item may have made it while this one waited for the session.
             self._clients.setdefault(key, ChatClient(endpoint, self._flows[place], session))
         return self._clients[key]

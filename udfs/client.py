@@ -17,8 +17,9 @@ import tenacity
 
 from udfs.endpoint import Endpoint, SecretFromEnv
 from udfs.errors import CallError, ErrorKind, InputError, PromptFailure, call_error
-from udfs.flow import Clock, FlowControl, Sleep
+from udfs.flow import FlowControl, Sleep
 from udfs.health import Health
+from udfs.pacer import Clock
 from udfs.prompt import Message
 from udfs.well_formed import well_formed
 
@@ -140,26 +141,22 @@ class ChatClient:
     async def _attempt(self, data: bytes, estimate: int, call: _Call) -> Answer:
         self._check_health()
         queued_at = self._clock()
-        await self.flow.acquire(estimate)
+        permit = await self.flow.acquire(estimate)
         call.queued_s += self._clock() - queued_at
-        failure: CallError | None = None
-        answer: Answer | None = None
         try:
             # Again: while this one waited for its turn, others may have found the endpoint dead.
             self._check_health()
             call.attempts += 1
             answer = await self._observed(data)
         except CallError as error:
-            failure = error
             call.refused += error.kind is ErrorKind.RATE_LIMITED
+            self.flow.settle(permit, tokens=0, failure=error.kind, retry_after_s=error.retry_after_s)
             raise
-        finally:
-            self.flow.settle(
-                estimated=estimate,
-                actual=answer.prompt_tokens + answer.completion_tokens if answer else 0,
-                failure=failure.kind if failure else None,
-                retry_after_s=failure.retry_after_s if failure else None,
-            )
+        except BaseException:
+            self.flow.cancel(permit)
+            raise
+        used = answer.prompt_tokens + answer.completion_tokens
+        self.flow.settle(permit, tokens=used, failure=None, retry_after_s=None)
         return answer
 
     async def _observed(self, data: bytes) -> Answer:
@@ -285,6 +282,8 @@ def _status_error(status: int, headers: Mapping[str, str], raw: bytes, url: str,
         kind = ErrorKind.CREDENTIALS
     elif status in {408, 504}:
         kind = ErrorKind.TIMEOUT
+    elif status in {503, 529}:  # 529: what some hosted models answer when they have too much to do
+        kind = ErrorKind.OVERLOADED
     elif status >= 500:
         kind = ErrorKind.SERVER_ERROR
     elif codes & _CONTEXT_LENGTH_CODES or status == 413:

@@ -16,7 +16,7 @@ from udfs.allowance import Allowance, Purse
 from udfs.client import Answer, ChatClient
 from udfs.endpoint import Endpoint, Limits, tightest
 from udfs.errors import CallError, ErrorKind, LedgerError, PromptFailure, PromptmillError, RowError, call_error
-from udfs.flow import FixedWindow
+from udfs.flow import FlowControl, flow_control
 from udfs.ledger import Entry, LedgerLocation, SegmentLedger, answer_key, verdict_key
 from udfs.prompt import Message, Prompt
 from udfs.rollout import Item, Rollout
@@ -67,7 +67,7 @@ class Evaluator:
         self._plan = plan
         self._ledger = ledger
         self._clients: dict[tuple[str, str, str, str], ChatClient] = {}
-        self._flows: dict[tuple[str, str, str], FixedWindow] = {}
+        self._flows: dict[tuple[str, str, str], FlowControl] = {}
         self._judging: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
         self._purse = Purse(plan.allowance.share(plan.tasks), clock=time.time)
         judge = next(iter(self._judges()), None)
@@ -314,7 +314,7 @@ class Evaluator:
             place = _place(endpoint)
             if place not in self._flows:
                 limits = self._limits(place).share(self._plan.tasks)
-                self._flows[place] = FixedWindow(limits, clock=time.monotonic, sleep=asyncio.sleep)
+                self._flows[place] = flow_control(place, limits, tasks=self._plan.tasks)
             # Checked again: another item may have made it while this one waited for the session.
             self._clients.setdefault(key, ChatClient(endpoint, self._flows[place], session))
         return self._clients[key]

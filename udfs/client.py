@@ -25,6 +25,8 @@ from udfs.well_formed import well_formed
 
 # Backoff between attempts where the endpoint names no time itself: 0.5 s, doubling, jittered, at most 20 s.
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 20.0
+# Made once: `json.dumps` makes an encoder for each call that asks for other than its defaults.
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 # English text has about four characters a token; only an estimate until the answer's usage settles it.
 _CHARACTERS_PER_TOKEN = 4
 
@@ -78,6 +80,7 @@ class ChatClient:
             self._headers["Authorization"] = f"Bearer {self._secret}"
         named: dict[str, Any] = {"model": endpoint.name} if endpoint.provider != "databricks" else {}
         self._body = named | endpoint.sampling.body()
+        self._timeout = aiohttp.ClientTimeout(total=endpoint.limits.timeout_s)
         self.health = health or Health(endpoint.url, clock=clock)
         self.in_flight = 0
         self._held = False
@@ -97,12 +100,24 @@ class ChatClient:
             body["response_format"] = dict(response_format)
         if seed is not None:
             body["seed"] = seed
-        data = well_formed(json.dumps(body, ensure_ascii=False)).encode()
+        data = _encoded(body)
         estimate = len(data) // _CHARACTERS_PER_TOKEN + (self.endpoint.sampling.max_tokens or 0)
         call = _Call(self._clock())
         try:
+            # Nearly all calls end with the first attempt, and setting tenacity up costs more than sending one.
+            return await self._attempt(data, estimate, call)
+        except CallError as error:
+            return await self._retry(data, estimate, call, error)
+
+    async def _retry(self, data: bytes, estimate: int, call: _Call, failure: CallError) -> Answer:
+        """Go on after the first attempt, which counts, as if it had been made here."""
+        first: CallError | None = failure
+        try:
             async for attempt in self._retrying(call):
                 with attempt:
+                    if first is not None:
+                        failure, first = first, None
+                        raise failure
                     answer = await self._attempt(data, estimate, call)
                     return replace(answer, attempts=call.attempts, refused=call.refused)
         except CallError as error:
@@ -188,13 +203,13 @@ class ChatClient:
 
     async def _send(self, data: bytes) -> Answer:
         started = self._clock()
-        url, timeout_s = self.endpoint.url, self.endpoint.limits.timeout_s
+        url, timeout_s = self.endpoint.url, self._timeout.total
         try:
             async with self._session.post(
                 url,
                 data=data,
                 headers=self._headers,
-                timeout=aiohttp.ClientTimeout(total=timeout_s),
+                timeout=self._timeout,
                 allow_redirects=False,  # a redirected POST becomes a GET, and its answer the page to log in
             ) as response:
                 status, headers, raw = response.status, response.headers, await response.read()
@@ -208,6 +223,14 @@ class ChatClient:
         if status != 200:
             raise _status_error(status, headers, raw, url, secret=self._secret)
         return _parse_answer(raw, url, latency_ms=(self._clock() - started) * 1000)
+
+
+def _encoded(body: Mapping[str, Any]) -> bytes:
+    text = _encode(body)
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return well_formed(text).encode()
 
 
 def _with_estimate(answer: Answer, request_bytes: int) -> Answer:

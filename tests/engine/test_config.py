@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from engine.config import AppConfig
 from engine.errors import ConfigError
 from engine.yaml_source import parse_yaml
-from udfs.endpoint import SecretFromEnv
+from udfs.keys import SecretFromEnv
 
 BASE = """\
 resources:

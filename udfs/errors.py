@@ -34,6 +34,7 @@ class ErrorKind(enum.StrEnum):
     REJECTED = "rejected"
     JUDGE = "judge"
     SCORER = "scorer"
+    NOT_IN_LEDGER = "not_in_ledger"
     CONTENT_FILTER = "content_filter"
     CONTEXT_LENGTH = "context_length"
     UNPARSABLE = "unparsable"

@@ -25,9 +25,10 @@ from pyspark.sql import SparkSession
 from engine.ledger_frame import latest_entry, read_segments
 from engine.storage import spark_path
 from udfs.errors import LedgerError
+from udfs.files import write_whole
 from udfs.ledger import SCHEMA, LedgerLocation, Manifest, Segment
 from udfs.ledger.manifest import new_compaction_id
-from udfs.ledger.segments import defect, write_text
+from udfs.ledger.segments import defect
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +132,7 @@ def compact(
         return None
     manifest = Manifest(compaction_id, tuple(segment.name for segment in into), names, clock())
     try:
-        write_text(filesystem, folder, manifest.name, manifest.to_json())
+        write_whole(f"{ledger.folder}/{manifest.name}", manifest.to_json().encode())
     except OSError as error:
         raise LedgerError(f"the manifest {folder}/{manifest.name} can't be written: {error}") from error
     sizes = (sum(segment.size for segment in segments) for segments in (small, into))

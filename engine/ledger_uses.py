@@ -10,11 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import pyarrow.fs as pafs
-
+from udfs.files import names_in, read_whole, write_whole
 from udfs.ledger import LedgerLocation
-from udfs.ledger.location import file_system
-from udfs.ledger.segments import read_text, write_text
 
 log = logging.getLogger(__name__)
 
@@ -72,26 +69,27 @@ def record_use(
         endpoints=dict(endpoints),
     )
     try:
-        filesystem, folder = file_system(ledger.uses)
-        write_text(filesystem, folder, _file_name(run_id), json.dumps({"format": FORMAT_VERSION, **asdict(use)}))
+        record = json.dumps({"format": FORMAT_VERSION, **asdict(use)})
+        write_whole(f"{ledger.uses}/{_file_name(run_id)}", record.encode())
     except (OSError, ValueError):
         log.warning("what the ledger saved could not be recorded in %s", ledger.uses, exc_info=True)
 
 
 def recorded_uses(ledger: LedgerLocation) -> list[Use]:
     """Return what runs recorded, oldest first; a record that can't be read is passed over with a warning."""
-    filesystem, folder = file_system(ledger.uses)
     found = []
-    for info in filesystem.get_file_info(pafs.FileSelector(folder, allow_not_found=True)):
-        if info.is_file and info.base_name.endswith(".json") and not info.base_name.startswith("."):
-            try:
-                values = json.loads(read_text(filesystem, info.path))
-                if values.pop("format") != FORMAT_VERSION:
-                    log.warning("%s was written by a later promptmill and is left out", info.path)
-                    continue
-                found.append(Use(**values))
-            except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-                log.warning("%s can't be read and is left out: %s", info.path, error)
+    for name in names_in(ledger.uses):
+        if not name.endswith(".json") or name.startswith("."):
+            continue
+        path = f"{ledger.uses}/{name}"
+        try:
+            values = json.loads(read_whole(path) or b"")
+            if values.pop("format") != FORMAT_VERSION:
+                log.warning("%s was written by a later promptmill and is left out", path)
+                continue
+            found.append(Use(**values))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            log.warning("%s can't be read and is left out: %s", path, error)
     return sorted(found, key=lambda use: (use.ended_at, use.run_id))
 
 

@@ -11,7 +11,7 @@ from functools import cached_property
 import pyarrow.fs as pafs
 
 from udfs.ledger.manifest import Manifest, is_manifest
-from udfs.ledger.segments import defect, read_text
+from udfs.ledger.segments import defect
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +126,8 @@ class _Look:
         key = (info.path, info.size)
         if key not in _MANIFESTS:
             try:
-                _MANIFESTS[key] = Manifest.from_json(info.base_name, read_text(self._filesystem, info.path))
+                with self._filesystem.open_input_stream(info.path) as stream:
+                    _MANIFESTS[key] = Manifest.from_json(info.base_name, bytes(stream.read()).decode())
             except (OSError, ValueError) as error:
                 self._report(info.base_name, f"the ledger's manifest {info.path}", str(error))
                 compaction_id = info.base_name.removesuffix(".json")

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from udfs.files import filesystem_of
 from udfs.ledger.entries import FORMAT_VERSION, SCHEMA, Entry, to_entries
 from udfs.ledger.listing import Listing, Segment, list_ledger, mark_damaged, tell_damaged
 
@@ -38,7 +39,7 @@ class LedgerLocation:
 
     def filesystem(self) -> tuple[pafs.FileSystem, str]:
         """Return the file system and the folder's path on it."""
-        return file_system(self.folder)
+        return _file_system(self.folder)
 
     def listing(self) -> Listing:
         """List the ledger: what is live, superseded and damaged; see :func:`udfs.ledger.listing.list_ledger`.
@@ -102,16 +103,10 @@ class LedgerLocation:
                 yield from (table for table in found if table is not None)
 
 
-def file_system(path: str) -> tuple[pafs.FileSystem, str]:
-    """Return the file system of a path or URI, and the path on it."""
-    return _of_uri(path) if "://" in path else (pafs.LocalFileSystem(), path)
-
-
-# An object store's client keeps connections and credentials: one for each place, and there are few.
-@functools.lru_cache(maxsize=64)
-def _of_uri(uri: str) -> tuple[pafs.FileSystem, str]:
-    found: tuple[pafs.FileSystem, str] = pafs.FileSystem.from_uri(uri)
-    return found
+# An object store's client keeps connections and credentials, so that each ledger has one in a process.
+@functools.lru_cache(maxsize=16)
+def _file_system(folder: str) -> tuple[pafs.FileSystem, str]:
+    return filesystem_of(folder)
 
 
 def _read(

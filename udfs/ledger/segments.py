@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -19,39 +19,16 @@ def write_segment(filesystem: pafs.FileSystem, folder: str, name: str, entries: 
     Raises:
         OSError: storage refuses; no half file stays behind.
     """
-    table = to_table(entries)
-
-    def write(path: str) -> None:
-        pq.write_table(table, path, filesystem=filesystem, compression="zstd")
-
     filesystem.create_dir(folder, recursive=True)
-    _appear_whole(filesystem, folder, name, write)
-
-
-def write_text(filesystem: pafs.FileSystem, folder: str, name: str, text: str) -> None:
-    """Write a small text file, which appears whole or not at all.
-
-    Raises:
-        OSError: storage refuses; no half file stays behind.
-    """
-
-    def write(path: str) -> None:
-        with filesystem.open_output_stream(path) as stream:
-            stream.write(text.encode())
-
-    filesystem.create_dir(folder, recursive=True)
-    _appear_whole(filesystem, folder, name, write)
-
-
-def read_text(filesystem: pafs.FileSystem, path: str) -> str:
-    """Return a small file's text.
-
-    Raises:
-        OSError: it can't be read.
-        UnicodeDecodeError: it is no text.
-    """
-    with filesystem.open_input_stream(path) as stream:
-        return bytes(stream.read()).decode()
+    temporary = f"{folder}/.{name}.tmp"
+    try:
+        pq.write_table(to_table(entries), temporary, filesystem=filesystem, compression="zstd")
+        # A rename on a file system, a copy and a deletion on an object store: there, too, the name appears whole.
+        filesystem.move(temporary, f"{folder}/{name}")
+    except BaseException:
+        with contextlib.suppress(OSError):
+            filesystem.delete_file(temporary)
+        raise
 
 
 def defect(filesystem: pafs.FileSystem, path: str) -> str | None:
@@ -73,15 +50,3 @@ def defect(filesystem: pafs.FileSystem, path: str) -> str | None:
         return str(error)
     lacking = set(SCHEMA.names) - set(footer.schema.names)
     return f"it lacks the columns {', '.join(sorted(lacking))}" if lacking else None
-
-
-def _appear_whole(filesystem: pafs.FileSystem, folder: str, name: str, write: Callable[[str], None]) -> None:
-    temporary = f"{folder}/.{name}.tmp"
-    try:
-        write(temporary)
-        # A rename on a file system, a copy and a deletion on an object store: there, too, the name appears whole.
-        filesystem.move(temporary, f"{folder}/{name}")
-    except BaseException:
-        with contextlib.suppress(OSError):
-            filesystem.delete_file(temporary)
-        raise

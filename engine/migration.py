@@ -18,6 +18,8 @@ from engine.coverage import allowed_unscored, coverage_error
 from engine.errors import ConfigError, PromptmillError
 from engine.estimate import Estimate, estimate, pair_tokens
 from engine.evaluate import Evaluation, check_expectations
+from engine.ledger_compaction import compact_if_worthwhile
+from engine.ledger_join import Reuse
 from engine.outcome import OptimizationResult, Outcome, run_settings
 from engine.progress import Progress
 from engine.proposers.build import build_proposers
@@ -55,6 +57,7 @@ class Migration:
     progress: Progress
     rows: DataFrame
     split: Split
+    reuse: Reuse = field(default_factory=Reuse)
     usage: Usage = field(default_factory=Usage)
 
     def estimate(self) -> Estimate:
@@ -110,8 +113,11 @@ def prepare(
     run_dir: str | None = None,
     progress: Progress | None = None,
     spark: SparkSession | None = None,
+    reuse: Reuse | None = None,
 ) -> Migration:
     """Set up a migration: everything that can be wrong with the input is found here, before the first call.
+
+    ``reuse`` says how the run uses the ledger: as far as it goes, where nothing is said.
 
     Raises:
         InputError: configuration, data set, prompt or environment can't be used.
@@ -134,9 +140,8 @@ def prepare(
     rows = load_rows(session, settings.dataset, storage, seed.variables)
     check_expectations(rows, mix)
     split = split_rows(rows, settings.split, seed=settings.search.seed)
-    return Migration(
-        app, settings, seed, target, mix, reflection, session, storage, state, progress or Progress(), rows, split
-    )
+    told, used = progress or Progress(), reuse or Reuse()
+    return Migration(app, settings, seed, target, mix, reflection, session, storage, state, told, rows, split, used)
 
 
 def optimize(
@@ -146,8 +151,9 @@ def optimize(
     run_dir: str | None = None,
     progress: Progress | None = None,
     spark: SparkSession | None = None,
+    reuse: Reuse | None = None,
 ) -> OptimizationResult:
-    """Run one optimization; ``run_dir`` given again goes on with that run.
+    """Run one optimization; ``run_dir`` given again goes on with that run, and ``reuse`` says how it uses the ledger.
 
     The new prompt is registered, as ``champion`` only through the gate. A run that fails writes its ``result.json``,
     too, with the status ``failed``.
@@ -156,7 +162,7 @@ def optimize(
         InputError: the input can't be used; nothing was called.
         EvaluationError: the run failed; what was paid for is in the ledger.
     """
-    migration = prepare(app, settings, run_dir=run_dir, progress=progress, spark=spark)
+    migration = prepare(app, settings, run_dir=run_dir, progress=progress, spark=spark, reuse=reuse)
     return run(migration)
 
 
@@ -174,11 +180,16 @@ def run(migration: Migration) -> OptimizationResult:
         migration.progress,
         migration.usage,
         local_row_ids=frozenset(row.row_id for row in (*migration.split.train, *migration.split.val)),
+        reuse=migration.reuse,
     )
     client = None
     if migration.reflection and "gepa" in settings.search.proposer:
         client = ReflectionClient(
-            migration.reflection, migration.storage.ledger, run_id=state.run_id, usage=migration.usage
+            migration.reflection,
+            migration.storage.ledger,
+            run_id=state.run_id,
+            usage=migration.usage,
+            replay=migration.reuse.replay,
         )
     tracker = Tracker(migration.app.mlflow.experiment, settings.name, run_id=state.mlflow_run_id)
     state = state.with_mlflow_run(tracker.run_id)
@@ -195,7 +206,7 @@ def run(migration: Migration) -> OptimizationResult:
         found = _search(migration, evaluation, client, tracker)
         outcome.found = found
         verdict, paired = _gate(migration, evaluation, found)
-        return outcome.finish(verdict, paired, started=started, tags=tags)
+        result = outcome.finish(verdict, paired, started=started, tags=tags)
     except PromptmillError as error:
         outcome.fail(error, started=started)
         raise
@@ -203,6 +214,8 @@ def run(migration: Migration) -> OptimizationResult:
         # A defect, or Ctrl-C: the record can't be trusted to be made, but the tracked run must not stay open for ever.
         tracker.abandon()
         raise
+    compact_if_worthwhile(migration.spark, migration.storage.ledger)
+    return result
 
 
 def _search(

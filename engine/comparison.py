@@ -15,6 +15,9 @@ from engine import registry
 from engine.config import AppConfig, PromptOptimizationModel
 from engine.errors import InputError
 from engine.evaluate import Evaluation, summarize
+from engine.ledger_compaction import compact_if_worthwhile
+from engine.ledger_join import Reuse
+from engine.ledger_uses import record_use
 from engine.migration import check_frame_coverage, default_run_dir, fingerprint, seed_prompt
 from engine.progress import Progress
 from engine.run_state import RunState
@@ -60,11 +63,15 @@ def compare(
     run_dir: str | None = None,
     progress: Progress | None = None,
     spark: SparkSession | None = None,
+    reuse: Reuse | None = None,
 ) -> Comparison:
     """Score the prompts at ``places`` (files or registry URIs; the configured one without any) on the target.
 
+    ``reuse`` says how the ledger is used: as far as it goes, where nothing is said.
+
     Raises:
         InputError: the input can't be used; nothing was called.
+        LedgerError: a replay asks for what the ledger lacks.
     """
     started = time.monotonic()
     set_up(app.mlflow.tracking_uri)
@@ -88,7 +95,13 @@ def compare(
     rows = load_rows(session, settings.dataset, storage, wanted)
     total = rows.count()
     evaluation = Evaluation(
-        session, settings.agent.model.endpoint(), mix, storage, state.run_id, progress or Progress()
+        session,
+        settings.agent.model.endpoint(),
+        mix,
+        storage,
+        state.run_id,
+        progress or Progress(),
+        reuse=reuse or Reuse(),
     )
     prompts = list(named.values())
     # A folder of its own each time: rows that failed are asked again, all others come from the ledger.
@@ -97,7 +110,17 @@ def compare(
     result = evaluation.frame(prompts, rows, name=name, stage="evaluation", total=total * distinct)
     check_frame_coverage(result, prompts, settings.gate.min_coverage, "the data set")
     lines = {line["candidate_id"]: line for line in summarize(_scored_for_all(result, distinct), rows).collect()}
+    compact_if_worthwhile(session, storage.ledger)
     usage, prices = evaluation.usage, (evaluation.endpoint.price, judge.price if judge else None, None)
+    record_use(
+        storage.ledger,
+        run_id=state.run_id,
+        name=settings.name,
+        calls=usage.calls(),
+        tokens=usage.saved_token_counts(),
+        cost=usage.saved(*prices)["cost"],
+        endpoints={one.endpoint_id: one.name for one in (evaluation.endpoint, judge) if one},
+    )
     return Comparison(
         prompts=tuple(_scored(place, prompt, lines[prompt.candidate_id]) for place, prompt in named.items()),
         calls=usage.calls(),

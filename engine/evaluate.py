@@ -19,8 +19,9 @@ column
 from __future__ import annotations
 
 import logging
+import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -30,18 +31,18 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
 from engine.errors import EvaluationError, InputError
+from engine.ledger_join import Asked, Remembered, Reuse, join_ledger
 from engine.progress import Progress, watch_tasks
 from engine.rows import Row
 from engine.session import parallelism, ship_udfs
 from engine.stopping import begin, close, stoppable, stopped_error
-from engine.storage import Storage, spark_path
+from engine.storage import Storage
 from engine.usage import Usage
 from udfs.allowance import Allowance
 from udfs.endpoint import DEFAULT_MAX_CONCURRENCY, Endpoint
-from udfs.errors import EvaluationStopped
+from udfs.errors import ErrorKind, EvaluationStopped, LedgerError
 from udfs.evaluation_udf import ITEM_COLUMNS, evaluation_udf
 from udfs.evaluator import EvaluationPlan, evaluate_stream
-from udfs.ledger import DDL, Entry, answer_key
 from udfs.prompt import Prompt
 from udfs.rollout import Item, Rollout
 from udfs.scorers.protocol import Judge, Weighted
@@ -84,27 +85,13 @@ _RESULT_COLUMNS = (
 )
 
 
-class _Known:
-    """What the ledger has for the rows on the driver: answers by key, verdicts by row."""
-
-    def __init__(self) -> None:
-        self.answers: dict[str, Entry] = {}
-        self.verdicts: dict[str, dict[str, Entry]] = {}
-
-    def add(self, entries: Iterable[Entry]) -> None:
-        for entry in entries:
-            if entry.kind == "verdict":
-                self.verdicts.setdefault(entry.row_id, {})[entry.key] = entry
-            else:
-                self.answers[entry.key] = entry
-
-
 @dataclass
 class Evaluation:
     """Evaluates prompts on one endpoint with one mix of scorers; counts what was used.
 
     ``usage`` is mutated by every evaluation; everything else stays as it is. ``local_row_ids`` are the rows that
-    :meth:`rollouts` may be asked for. Credentials are read here, on the driver, whose environment holds them.
+    :meth:`rollouts` may be asked for. Credentials are read here, on the driver, whose environment holds them; with
+    ``reuse.replay`` none are, and no endpoint is called. ``began_at`` is in seconds since 1970.
 
     Raises:
         InputError: the variable that holds an endpoint's key is not set.
@@ -119,9 +106,13 @@ class Evaluation:
     usage: Usage = field(default_factory=Usage)
     small_stage_items: int = SMALL_STAGE_ITEMS
     local_row_ids: frozenset[str] = frozenset()
-    _known: _Known | None = None
+    reuse: Reuse = field(default_factory=Reuse)
+    began_at: float = field(default_factory=time.time)
+    _remembered: Remembered | None = None
 
     def __post_init__(self) -> None:
+        if self.reuse.replay:
+            return  # calls nothing, so that it needs no credentials
         self.endpoint = self.endpoint.with_secret()
         self.mix = tuple(_with_secret(weighted) for weighted in self.mix)
 
@@ -147,13 +138,17 @@ class Evaluation:
             KeyboardInterrupt: it was interrupted; what was answered is kept.
         """
         check_expectations(rows, self.mix)
-        ids = self.spark.createDataFrame(
-            [(prompt.candidate_id,) for prompt in _distinct(candidates)], "candidate_id string"
-        )
+        candidate_ids = sorted({prompt.candidate_id for prompt in candidates})
+        ids = self.spark.createDataFrame([(one,) for one in candidate_ids], "candidate_id string")
         pairs = rows.select("row_id", "inputs", "expectations").crossJoin(F.broadcast(ids))
         plan = self._plan(candidates, tasks=self._tasks(total), allowance=allowance)
         self.progress.stage(stage or name, total, currency=self._currency)
-        kept = self._run(plan, self._join_ledger(pairs), name=name, stage=stage or name, pairs=total)
+        known = join_ledger(self.spark, pairs, self.storage.ledger, self._asked(), candidate_ids=candidate_ids)
+        kept = self._run(plan, known, name=name, stage=stage or name, pairs=total)
+        if self.reuse.replay:
+            lacking = kept.where(F.col("error.kind") == ErrorKind.NOT_IN_LEDGER.value)
+            line = lacking.agg(F.count(F.lit(1)).alias("missed"), F.min("error.message").alias("first")).collect()[0]
+            self._check_replay(int(line["missed"]), total, line["first"])
         self.usage.add_frame(kept)
         self.progress.finish_stage()
         return kept
@@ -166,10 +161,10 @@ class Evaluation:
         A small stage runs here, a larger one as a Spark job, both through the same code; see :meth:`frame` for
         ``allowance`` and what is raised.
         """
-        known = self._remembered()
+        known = self._remember()
         unique = {
-            (prompt.candidate_id, row.row_id): self._with_known(
-                Item(prompt.candidate_id, row.row_id, row.inputs, row.expectations), known
+            (prompt.candidate_id, row.row_id): known.attach(
+                Item(prompt.candidate_id, row.row_id, row.inputs, row.expectations)
             )
             for prompt, rows in pairs
             for row in rows
@@ -177,6 +172,8 @@ class Evaluation:
         self.progress.stage(stage, len(unique), currency=self._currency)
         run = self._run_here if len(unique) <= self.small_stage_items else self._run_on_spark
         found = run([prompt for prompt, _ in pairs], list(unique.values()), stage, allowance)
+        missed = [r.error.message for r in found if r.error and r.error.kind is ErrorKind.NOT_IN_LEDGER]
+        self._check_replay(len(missed), len(unique), min(missed, default=None))
         by_pair = {(rollout.candidate_id, rollout.row_id): rollout for rollout in found}
         self.usage.add(found)
         self.progress.ended(found)
@@ -195,7 +192,7 @@ class Evaluation:
             found.extend(rollout for batch in evaluate_stream(plan, [items]) for rollout in batch)
         except EvaluationStopped as stop:
             raise stopped_error(stop.message, stage=stage, done=TaskStatus(done=len(found)), pairs=len(items)) from stop
-        self._remember(plan.evaluation_id)
+        self._remember().learn(plan.evaluation_id)
         return found
 
     def _run_on_spark(
@@ -208,7 +205,7 @@ class Evaluation:
         known = self.spark.createDataFrame(lines, ", ".join(f"{column} string" for column in ITEM_COLUMNS))
         plan = self._plan(prompts, tasks=self._tasks(len(items)), allowance=allowance)
         result = self._run(plan, known, name=f"stages/{plan.evaluation_id}", stage=stage, pairs=len(items))
-        self._remember(plan.evaluation_id)
+        self._remember().learn(plan.evaluation_id)
         return [to_rollout(line.asDict(recursive=True)) for line in result.collect()]
 
     def _run(self, plan: EvaluationPlan, items: DataFrame, *, name: str, stage: str, pairs: int) -> DataFrame:
@@ -218,7 +215,7 @@ class Evaluation:
         # then judged once, and a budget that ends half way leaves whole comparisons.
         rows_a_task = max(1, pairs // max(1, len(plan.prompts)) // plan.tasks)
         block = F.pmod(F.xxhash64("row_id", F.lit("block")), F.lit(-(-rows_a_task // _ROWS_A_BLOCK)))
-        placed = items.repartition(plan.tasks, F.xxhash64("row_id"))
+        placed = items.repartition(plan.tasks, "row_id").dropDuplicates(["row_id", "candidate_id"])
         placed = placed.sortWithinPartitions(block, "candidate_id", "row_id")
         record = evaluation_udf(replace(plan, watched=True))(F.struct(*ITEM_COLUMNS))
         result = placed.select(record.alias("record")).select("record.*").select(*_result_columns())
@@ -266,53 +263,30 @@ class Evaluation:
             run_id=self.run_id,
             tasks=tasks,
             allowance=allowance or Allowance(),
+            replay=self.reuse.replay,
         )
 
-    def _join_ledger(self, pairs: DataFrame) -> DataFrame:
-        """Add the column ``known``: a JSON array of what the ledger has for each pair, null where it has nothing."""
-        if not self.storage.ledger.segments():
-            return pairs.withColumn("known", F.lit(None).cast("string"))
-        reader = self.spark.read.schema(DDL).option("ignoreCorruptFiles", "true")
-        entry = F.struct(*[F.col(column.split()[0]) for column in DDL.split(", ")])
-        kept = (
-            reader.parquet(spark_path(self.storage.ledger.folder))
-            .groupBy("key")
-            .agg(F.max(entry).alias("entry"))
-            .select(F.col("key").alias("_key"), "entry")
-        )
-        answer = _sha2("answer", F.lit(self.endpoint.endpoint_id), F.col("candidate_id"), F.col("row_id"), F.lit("0"))
-        found = _lookup(pairs, kept, answer, "_answer")
-        known = F.filter(F.array("_answer"), lambda e: e.isNotNull())
-        if judges := self._judges():
-            # All verdicts over a row, whoever answered: the next candidate may well answer the same.
-            asked = F.col("entry.endpoint_id").isin([endpoint.endpoint_id for endpoint in judges])
-            verdicts = (
-                kept.where((F.col("entry.kind") == "verdict") & asked)
-                .groupBy(F.col("entry.row_id").alias("row_id"))
-                .agg(F.collect_list("entry").alias("_verdicts"))
+    def _asked(self) -> Asked:
+        judge_ids = tuple(sorted({endpoint.endpoint_id for endpoint in self._judges()}))
+        return Asked(self.endpoint.endpoint_id, judge_ids, self.began_at if self.reuse.retry_failed else None)
+
+    def _remember(self) -> Remembered:
+        """What the ledger has for the rows that are held on the driver; read from storage once."""
+        if self._remembered is None:
+            self._remembered = Remembered(self.storage.ledger, self._asked(), self.local_row_ids)
+        return self._remembered
+
+    def _check_replay(self, missed: int, total: int, first: str | None) -> None:
+        """Make sure that a replay found everything.
+
+        Raises:
+            LedgerError: it did not; the message names the first miss.
+        """
+        if missed:
+            raise LedgerError(
+                f"--replay: {missed:,} of {total:,} pairs are not in {self.storage.ledger.folder}; the first: {first}. "
+                "Start the same command without --replay to have them called"
             )
-            found = found.join(verdicts, "row_id", "left")
-            known = F.concat(known, F.coalesce("_verdicts", F.array_except(F.array("_answer"), F.array("_answer"))))
-        return found.withColumn("known", F.when(F.size(known) > 0, F.to_json(known))).drop("_answer", "_verdicts")
-
-    def _remembered(self) -> _Known:
-        """The ledger's entries for the rows that are held on the driver, of the endpoints that are asked."""
-        if self._known is None:
-            wanted = {endpoint.endpoint_id for endpoint in self._endpoints()}
-            self._known = _Known()
-            entries = self.storage.ledger.entries(row_ids=self.local_row_ids)
-            self._known.add(entry for entry in entries if entry.endpoint_id in wanted)
-        return self._known
-
-    def _remember(self, evaluation_id: str) -> None:
-        if self._known is not None:
-            self._known.add(self.storage.ledger.entries(evaluation_id))
-
-    def _with_known(self, item: Item, known: _Known) -> Item:
-        """Attach the item's answer, and all verdicts over its row: another candidate may have answered alike."""
-        answer = known.answers.get(answer_key(self.endpoint.endpoint_id, item.candidate_id, item.row_id))
-        entries = (*((answer,) if answer else ()), *known.verdicts.get(item.row_id, {}).values())
-        return Item(item.candidate_id, item.row_id, item.inputs, item.expectations, entries)
 
 
 def _with_secret(weighted: Weighted) -> Weighted:
@@ -378,20 +352,3 @@ def _result_columns() -> list[Column]:
         "error": error,
     }
     return [shaped.get(name, F.col(name)).alias(name) for name in _RESULT_COLUMNS]
-
-
-def _sha2(kind: str, *parts: Column) -> Column:
-    return F.sha2(F.concat_ws("|", F.lit(kind), *parts), 256)
-
-
-def _lookup(pairs: DataFrame, kept: DataFrame, key: Column, name: str) -> DataFrame:
-    return (
-        pairs.withColumn("_wanted", key)
-        .join(kept, F.col("_wanted") == F.col("_key"), "left")
-        .withColumnRenamed("entry", name)
-        .drop("_wanted", "_key")
-    )
-
-
-def _distinct(candidates: Sequence[Prompt]) -> list[Prompt]:
-    return list({prompt.candidate_id: prompt for prompt in candidates}.values())

@@ -18,6 +18,9 @@ from engine.coverage import allowed_unscored, coverage_error
 from engine.errors import ConfigError, PromptmillError
 from engine.estimate import Estimate, estimate, pair_tokens
 from engine.evaluate import Evaluation, check_expectations
+from engine.ledger_compaction import compact_if_worthwhile
+from engine.ledger_join import Reuse
+from engine.ledger_uses import record_use
 from engine.outcome import OptimizationResult, Outcome, run_settings
 from engine.progress import Progress
 from engine.proposers.build import build_proposers
@@ -56,6 +59,7 @@ class Migration:
     progress: Progress
     rows: DataFrame
     split: Split
+    reuse: Reuse = field(default_factory=Reuse)
     usage: Usage = field(default_factory=Usage)
 
     def estimate(self) -> Estimate:
@@ -103,6 +107,23 @@ class Migration:
         target, judged, reflection = (e.price if e else None for e in (self.target, judge, self.reflection))
         return target, judged, reflection
 
+    def record_savings(self) -> None:
+        """Leave what this run had from the ledger, for ``promptmill ledger show``."""
+        endpoints = [
+            self.target,
+            self.reflection,
+            *(w.scorer.endpoint for w in self.mix if isinstance(w.scorer, Judge)),
+        ]
+        record_use(
+            self.storage.ledger,
+            run_id=self.state.run_id,
+            name=self.settings.name,
+            calls=self.usage.calls(),
+            tokens=self.usage.saved_token_counts(),
+            cost=self.usage.saved(*self.prices)["cost"],
+            endpoints={endpoint.endpoint_id: endpoint.name for endpoint in endpoints if endpoint},
+        )
+
     def spent(self) -> float:
         """Return the money spent so far, 0 where no endpoint has a price."""
         bill = self.bill()
@@ -116,8 +137,11 @@ def prepare(
     run_dir: str | None = None,
     progress: Progress | None = None,
     spark: SparkSession | None = None,
+    reuse: Reuse | None = None,
 ) -> Migration:
     """Set up a migration: everything that can be wrong with the input is found here, before the first call.
+
+    ``reuse`` says how the run uses the ledger: as far as it goes, where nothing is said.
 
     Raises:
         InputError: configuration, data set, prompt or environment can't be used.
@@ -140,9 +164,8 @@ def prepare(
     rows = load_rows(session, settings.dataset, storage, seed.variables)
     check_expectations(rows, mix)
     split = split_rows(rows, settings.split, seed=settings.search.seed)
-    return Migration(
-        app, settings, seed, target, mix, reflection, session, storage, state, progress or Progress(), rows, split
-    )
+    told, used = progress or Progress(), reuse or Reuse()
+    return Migration(app, settings, seed, target, mix, reflection, session, storage, state, told, rows, split, used)
 
 
 def optimize(
@@ -152,8 +175,9 @@ def optimize(
     run_dir: str | None = None,
     progress: Progress | None = None,
     spark: SparkSession | None = None,
+    reuse: Reuse | None = None,
 ) -> OptimizationResult:
-    """Run one optimization; ``run_dir`` given again goes on with that run.
+    """Run one optimization; ``run_dir`` given again goes on with that run, and ``reuse`` says how it uses the ledger.
 
     The new prompt is registered, as ``champion`` only through the gate. A run that fails writes its ``result.json``,
     too, with the status ``failed``.
@@ -162,7 +186,7 @@ def optimize(
         InputError: the input can't be used; nothing was called.
         EvaluationError: the run failed; what was paid for is in the ledger.
     """
-    migration = prepare(app, settings, run_dir=run_dir, progress=progress, spark=spark)
+    migration = prepare(app, settings, run_dir=run_dir, progress=progress, spark=spark, reuse=reuse)
     return run(migration)
 
 
@@ -180,11 +204,16 @@ def run(migration: Migration) -> OptimizationResult:
         migration.progress,
         migration.usage,
         local_row_ids=frozenset(row.row_id for row in (*migration.split.train, *migration.split.val)),
+        reuse=migration.reuse,
     )
     client = None
     if migration.reflection and "gepa" in settings.search.proposer:
         client = ReflectionClient(
-            migration.reflection, migration.storage.ledger, run_id=state.run_id, usage=migration.usage
+            migration.reflection,
+            migration.storage.ledger,
+            run_id=state.run_id,
+            usage=migration.usage,
+            replay=migration.reuse.replay,
         )
     tracker = Tracker(migration.app.mlflow.experiment, settings.name, run_id=state.mlflow_run_id)
     state = state.with_mlflow_run(tracker.run_id)
@@ -201,7 +230,7 @@ def run(migration: Migration) -> OptimizationResult:
         found = _search(migration, evaluation, client, tracker)
         outcome.found = found
         verdict, paired = _gate(migration, evaluation, found)
-        return outcome.finish(verdict, paired, started=started, tags=tags)
+        result = outcome.finish(verdict, paired, started=started, tags=tags)
     except PromptmillError as error:
         outcome.fail(error, started=started)
         raise
@@ -210,6 +239,10 @@ def run(migration: Migration) -> OptimizationResult:
         migration.progress.tell(f"to go on with this run: the same command with --run-dir {state.run_dir}")
         tracker.abandon()
         raise
+    finally:
+        migration.record_savings()
+    compact_if_worthwhile(migration.spark, migration.storage.ledger)
+    return result
 
 
 def _search(

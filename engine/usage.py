@@ -131,8 +131,11 @@ class Usage:
 
     def token_counts(self) -> dict[str, int]:
         """Prompt and completion tokens as they stand in ``result.json``."""
-        parts = [asdict(t) for t in (self.target, self.judge, self.reflection)]
-        return {name: sum(part[name] for part in parts) for name in ("prompt", "completion")}
+        return _counts(self.target, self.judge, self.reflection)
+
+    def saved_token_counts(self) -> dict[str, int]:
+        """Prompt and completion tokens that the ledger saved."""
+        return _counts(self.saved_target, self.saved_judge, self.saved_reflection)
 
     def cost(self, target: Price | None, judge: Price | None, reflection: Price | None) -> dict[str, Any] | None:
         """Return ``{"amount", "currency"}``; ``None`` where no endpoint has a price."""
@@ -147,8 +150,11 @@ class Usage:
         {'calls': 1, 'tokens': 12, 'cost': {'amount': 10.0, 'currency': 'USD'}}
         """
         parts = (target, self.saved_target), (judge, self.saved_judge), (reflection, self.saved_reflection)
-        tokens = sum(used.prompt + used.completion for _, used in parts)
-        return {"calls": self.reused, "tokens": tokens, "cost": _bill(*parts)}
+        return {"calls": self.reused, "tokens": sum(self.saved_token_counts().values()), "cost": _bill(*parts)}
+
+
+def _counts(*parts: Tokens) -> dict[str, int]:
+    return {name: sum(asdict(part)[name] for part in parts) for name in ("prompt", "completion")}
 
 
 def _bill(*parts: tuple[Price | None, Tokens]) -> dict[str, Any] | None:

@@ -13,12 +13,21 @@ import click
 if __package__ in {None, ""}:  # run as a script: the checkout's root takes the place of this folder
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from jobs.options import chosen, config_option, json_option, only_option, run_dir_option
+from jobs.options import (
+    chosen,
+    config_option,
+    json_option,
+    only_option,
+    replay_option,
+    retry_failed_option,
+    run_dir_option,
+)
 from jobs.terminal import out, run_command, shown_progress
 
 if TYPE_CHECKING:
     from engine.config import AppConfig, PromptOptimizationModel
     from engine.estimate import Estimate
+    from engine.ledger_join import Reuse
     from engine.outcome import OptimizationResult
 
 # Lines of a diff that a terminal shows.
@@ -36,9 +45,18 @@ _REQUIRED = {"promoted": 0, "kept": 3, "need_more_data": 4, "failed": 1}
     type=click.Choice(["promote"]),
     help="Exit with 3 when the old prompt was kept, 4 when more data is needed.",
 )
+@replay_option
+@retry_failed_option
 @json_option
 def command(
-    config_path: str, only: Sequence[str], run_dir: str | None, dry_run: bool, require: str | None, as_json: bool
+    config_path: str,
+    only: Sequence[str],
+    run_dir: str | None,
+    dry_run: bool,
+    require: str | None,
+    replay: bool,
+    retry_failed: bool,
+    as_json: bool,
 ) -> int:
     """Rewrite prompts so that the new model answers like the old one, and prove it.
 
@@ -50,8 +68,12 @@ def command(
       promptmill optimize --config conf/migration.yaml --run-dir runs/first
     """
     from engine.config import AppConfig
-    from engine.errors import EvaluationError, PromptmillError
+    from engine.errors import EvaluationError, InputError, PromptmillError
+    from engine.ledger_join import Reuse
 
+    if retry_failed and not run_dir:
+        raise InputError("--retry-failed goes on with a run; say which with --run-dir")
+    reuse = Reuse(replay=replay, retry_failed=retry_failed)
     app = AppConfig.from_file(config_path)
     todo = chosen(app, only)
     results: list[dict[str, Any]] = []
@@ -59,7 +81,7 @@ def command(
     for settings in todo:
         folder = f"{run_dir}/{settings.name}" if run_dir and len(todo) > 1 else run_dir
         try:
-            results.append(_one(app, settings, folder, dry_run=dry_run, as_json=as_json))
+            results.append(_one(app, settings, folder, reuse, dry_run=dry_run, as_json=as_json))
         except PromptmillError as error:
             # Of a batch the others go on; each has told its own end in its run directory.
             failures.append(error)
@@ -75,13 +97,19 @@ def command(
 
 
 def _one(
-    app: AppConfig, settings: PromptOptimizationModel, run_dir: str | None, *, dry_run: bool, as_json: bool
+    app: AppConfig,
+    settings: PromptOptimizationModel,
+    run_dir: str | None,
+    reuse: Reuse,
+    *,
+    dry_run: bool,
+    as_json: bool,
 ) -> dict[str, Any]:
     """Run or foresee one optimization, show it, and return what stands for it in the JSON."""
     from engine.migration import prepare, run
 
     with shown_progress(quiet=as_json) as progress:
-        migration = prepare(app, settings, run_dir=run_dir, progress=progress)
+        migration = prepare(app, settings, run_dir=run_dir, progress=progress, reuse=reuse)
         estimate = migration.estimate() if dry_run else None
         result = None if estimate else run(migration)
     if result is not None:

@@ -23,6 +23,18 @@ run_dir_option = click.option(
     help="Where the run keeps its state. Given again, it goes on with that run and pays for nothing twice.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON and nothing else.")
+replay_option = click.option(
+    "--replay",
+    is_flag=True,
+    help="Answer from the ledger alone: no endpoint is called, no key is needed. Fails where the ledger lacks "
+    "something, and names it.",
+)
+retry_failed_option = click.option(
+    "--retry-failed",
+    is_flag=True,
+    help="Also call again what was refused for good, by a content filter or the context length; all other answers "
+    "come from the ledger. (Rows that an outage left unscored are called again without it.)",
+)
 only_option = click.option("--only", metavar="NAME", multiple=True, help="Only this optimization; may be repeated.")
 
 

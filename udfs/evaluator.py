@@ -31,6 +31,8 @@ from udfs.window import stream
 
 # A judge whose reply is no verdict is asked again so often, then the row stays unscored.
 _VERDICT_TRIES = 3
+# So many characters of a row's inputs a message shows.
+_SHOWN_INPUTS = 160
 # Finished rows that may wait behind a straggler in one task: bounds a worker's memory.
 _HELD_ITEMS = 50_000
 
@@ -42,7 +44,8 @@ class EvaluationPlan:
     ``prompts`` maps candidate ids to prompts; ``tasks`` is how many tasks share the endpoints' limits;
     ``evaluation_id`` names this evaluation's segments, so that a retried task finds its earlier attempts'.
     ``allowance`` is what the whole evaluation may spend; ``watched`` says that the driver has opened its
-    ``status_folder``, through which tasks report and are stopped.
+    ``status_folder``, through which tasks report and are stopped. With ``replay`` no endpoint is called: what the
+    ledger lacks is an error of the kind ``not_in_ledger``.
     """
 
     endpoint: Endpoint
@@ -55,6 +58,7 @@ class EvaluationPlan:
     sample: int = 0
     allowance: Allowance = field(default_factory=Allowance)
     watched: bool = False
+    replay: bool = False
 
     @property
     def status_folder(self) -> StatusFolder:
@@ -148,6 +152,8 @@ class Evaluator:
         reused = entry is not None
         refused = 0
         if entry is None:
+            if plan.replay:
+                raise _missing(f"answer of the endpoint {plan.endpoint.name!r}", item)
             # All clients, before anything is paid: a judge without its key must stop the run, not each row.
             client = await self._client(plan.endpoint)
             for judge in self._judges:
@@ -237,6 +243,8 @@ class Evaluator:
         entry = entries.get(key) or self._ledger.find(key)
         if entry is not None and entry.output is not None:
             return self._known_verdict(rollout, entry), judge.verdict(entry.output)
+        if self._plan.replay:
+            raise _missing(f"verdict of the judge {judge.name!r} at the endpoint {judge.endpoint.name!r}", item)
         client = await self._client(judge.endpoint)
         messages = judge.messages(subject)
         unread: CallError | None = None
@@ -332,6 +340,15 @@ class Evaluator:
         return tightest([e.limits for e in self._endpoints() if _place(e) == place])
 
 
+def _missing(what: str, item: Item) -> CallError:
+    """What a replay says of a pair that the ledger has nothing for."""
+    inputs = item.inputs if len(item.inputs) <= _SHOWN_INPUTS else f"{item.inputs[:_SHOWN_INPUTS]}…"
+    return call_error(
+        ErrorKind.NOT_IN_LEDGER,
+        f"the ledger has no {what} for candidate {item.candidate_id}, row {item.row_id}, inputs {inputs}",
+    )
+
+
 def _judged(rollout: Rollout, verdict: Answer | Entry) -> Rollout:
     return replace(
         rollout,
@@ -377,7 +394,7 @@ def evaluate_stream(
         InputError: this worker does not see the driver's storage.
     """
     writer = f"{plan.evaluation_id}-p{partition:05d}"
-    ledger = SegmentLedger(plan.ledger, writer, known=plan.ledger.entries(f"{writer}-"))
+    ledger = SegmentLedger(plan.ledger, writer, known=plan.ledger.closed_by(f"{writer}-"))
     evaluator = Evaluator(plan, ledger)
     loop = event_loop.event_loop()
     watch: TaskWatch | None = None

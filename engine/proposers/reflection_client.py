@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from engine.usage import Usage
 from udfs import event_loop
 from udfs.client import Answer, ChatClient
 from udfs.endpoint import Endpoint
-from udfs.errors import CallError, ErrorKind
+from udfs.errors import CallError, ErrorKind, LedgerError
 from udfs.flow import flow_control
 from udfs.ledger import Entry, LedgerLocation, SegmentLedger, reflection_key
 from udfs.prompt import Message
@@ -19,13 +20,21 @@ from udfs.records import canonical_json
 
 # A reply that hit the endpoint's token limit is kept with this mark, so that a replay knows it, too.
 _TRUNCATED = "length"
+# So many characters of a request a message shows.
+_SHOWN = 160
 
 
 class ReflectionClient:
-    """The reflection model. Used from the process's event loop; one instance a search."""
+    """The reflection model. Used from the process's event loop; one instance a search.
 
-    def __init__(self, endpoint: Endpoint, ledger: LedgerLocation, *, run_id: str, usage: Usage) -> None:
-        self.endpoint = endpoint.with_secret()
+    With ``replay`` it is never called, and needs no credentials.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, ledger: LedgerLocation, *, run_id: str, usage: Usage, replay: bool = False
+    ) -> None:
+        self.endpoint = endpoint if replay else endpoint.with_secret()
+        self._replay = replay
         self._location = ledger
         self._run_id = run_id
         self._usage = usage
@@ -33,6 +42,7 @@ class ReflectionClient:
         self._client: ChatClient | None = None
         self._structured = True
         self._opening = asyncio.Lock()
+        self._asking: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
 
     async def ask(
         self, messages: Sequence[Message], *, sample: int, response_format: Mapping[str, Any] | None = None
@@ -43,9 +53,22 @@ class ReflectionClient:
 
         Raises:
             CallError: the call failed for good.
+            LedgerError: a replay asks for what the ledger lacks.
         """
-        client, ledger = await self._opened()
+        ledger = await self._opened()
         key = reflection_key(self.endpoint.endpoint_id, canonical_json(list(messages)), sample)
+        # The same request may be under way already: the second waits, and finds the first's reply.
+        async with self._asking.setdefault(key, asyncio.Lock()):
+            return await self._ask_once(ledger, key, messages, sample, response_format)
+
+    async def _ask_once(
+        self,
+        ledger: SegmentLedger,
+        key: str,
+        messages: Sequence[Message],
+        sample: int,
+        response_format: Mapping[str, Any] | None,
+    ) -> tuple[str, bool]:
         entry = ledger.find(key)
         if entry is not None:
             if entry.run_id == self._run_id:
@@ -61,7 +84,13 @@ class ReflectionClient:
                 self._usage.reused += 1
                 self._usage.saved_reflection.add(entry.prompt_tokens, entry.completion_tokens)
             return entry.output or "", entry.error_message == _TRUNCATED
-        answer = await self._answer(client, messages, sample, response_format)
+        if self._replay:
+            raise LedgerError(
+                f"--replay: {self._location.folder} has no reply of the reflection endpoint {self.endpoint.name!r} to "
+                f"the request number {sample} that begins with {messages[-1]['content'][:_SHOWN]!r}. Start the same "
+                "command without --replay to have it called"
+            )
+        answer = await self._answer(await self._opened_client(), messages, sample, response_format)
         self._usage.add_reflection(
             attempts=answer.attempts,
             refused=answer.refused,
@@ -110,12 +139,17 @@ class ReflectionClient:
             # Neither a schema nor a seed is understood everywhere.
             return await client.ask(messages)
 
-    async def _opened(self) -> tuple[ChatClient, SegmentLedger]:
+    async def _opened(self) -> SegmentLedger:
         async with self._opening:
-            if self._client is None or self._ledger is None:
+            if self._ledger is None:
+                known = self._location.entries(kinds=("reflection",), endpoint_ids=(self.endpoint.endpoint_id,))
+                self._ledger = SegmentLedger(self._location, f"reflection-{self._run_id}", known=known)
+            return self._ledger
+
+    async def _opened_client(self) -> ChatClient:
+        async with self._opening:
+            if self._client is None:
                 place = (self.endpoint.provider, self.endpoint.base_url, self.endpoint.name)
                 flow = flow_control(place, self.endpoint.limits.share(1), tasks=1)
                 self._client = ChatClient(self.endpoint, flow, await event_loop.session())
-                writer = f"reflection-{self._run_id}"
-                self._ledger = SegmentLedger(self._location, writer, known=self._location.entries("reflection-"))
-            return self._client, self._ledger
+            return self._client

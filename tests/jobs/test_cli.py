@@ -23,7 +23,7 @@ def run(*words, cwd):
 
 
 @pytest.mark.parametrize(
-    "command", ["optimize", "evaluate", "collect", "report", "ui", "doctor", "serve-model", "quickstart"]
+    "command", ["optimize", "evaluate", "collect", "report", "ui", "ledger", "doctor", "serve-model", "quickstart"]
 )
 def test_every_command_explains_itself(command, tmp_path):
     """--help names the command's purpose and options."""

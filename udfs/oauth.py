@@ -99,9 +99,10 @@ class OAuthCredentials:
         """Return a token that was fetched after ``header``'s: by another call by now, or else at once."""
         token, now = self._token, self._clock()
         if token is not None and token.header == header:
-            if now - self._forced_at < min(_FORCED_EVERY_S, token.margin_s):
-                return None
-            self._forced_at = now
+            if now < token.ends_at:
+                if now - self._forced_at < min(_FORCED_EVERY_S, token.margin_s):
+                    return None
+                self._forced_at = now
             self._token = None
         renewed = await self.header()
         return renewed if renewed != header else None

@@ -15,8 +15,8 @@ from typing import Protocol
 
 from udfs.endpoint import Endpoint
 from udfs.errors import ErrorKind, InputError, call_error
-from udfs.flow import Clock
 from udfs.keys import ApiKey, KeyFile, OAuthClient, Secret
+from udfs.pacer import Clock
 
 # How often a key file is looked at; a rotated key is written some time before the old one ends.
 _LOOK_EVERY_S = 1.0

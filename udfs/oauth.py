@@ -19,8 +19,9 @@ import tenacity
 
 from udfs.credentials import bearer
 from udfs.errors import CallError, ErrorKind, InputError, call_error
-from udfs.flow import Clock, Sleep
+from udfs.flow import Sleep
 from udfs.keys import OAuthClient
+from udfs.pacer import Clock
 from udfs.retry_after import retry_after_s
 
 log = logging.getLogger(__name__)
@@ -33,8 +34,8 @@ _SPREAD_SHARE = 0.1
 # An endpoint that refuses single calls for reasons of its own must not make each of them fetch a token.
 _FORCED_EVERY_S = 5.0
 # A server that is down is asked again after 0.5 s, doubling, jittered, at most 10 s apart; the calls that waited for
-# it fail after a minute, each to be retried under its own deadline.
-_FIRST_WAIT_S, _LONGEST_WAIT_S, GIVE_UP_S = 0.5, 10.0, 60.0
+# it fail after half a minute, each to be retried under its own deadline, while its endpoint is not yet taken for dead.
+_FIRST_WAIT_S, _LONGEST_WAIT_S, GIVE_UP_S = 0.5, 10.0, 30.0
 # After it has refused or given up, the server is left alone for so long.
 _HOLD_S = 5.0
 _TIMEOUT_S = 10.0

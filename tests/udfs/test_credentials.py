@@ -16,7 +16,7 @@ from udfs.client import ChatClient
 from udfs.credentials import RereadKey, credentials_of
 from udfs.endpoint import Endpoint, Limits
 from udfs.errors import CallError, ErrorKind, InputError
-from udfs.flow import FixedWindow
+from udfs.flow import flow_control
 from udfs.keys import KeyFile, OAuthClient, Secret, SecretFromEnv
 
 SECRET = "sk-0123456789abcdef"  # noqa: S105 - nobody's
@@ -31,7 +31,7 @@ def calling(endpoint, steps):
 
     async def run():
         async with aiohttp.ClientSession() as session:
-            flow = FixedWindow(endpoint.limits.share(1), clock=time.monotonic, sleep=asyncio.sleep)
+            flow = flow_control(("openai", endpoint.base_url, "m"), endpoint.limits, tasks=1)
             return await steps(ChatClient(endpoint, flow, session, rng=random.Random(1)))
 
     return asyncio.run(run())
@@ -68,7 +68,7 @@ def test_a_revoked_token_is_replaced_within_the_call():
         before = await client.ask(hello())
         world.revoke_all()
         found = await asyncio.gather(*(client.ask(hello(number)) for number in range(30)))
-        return [before, *found], client._credential_refusals
+        return [before, *found], client.health._credential_refusals
 
     with TokenWorld(3600.0) as world:
         answers, refusals = calling(world.endpoint(limits=Limits(max_attempts=1)), steps)

@@ -67,6 +67,7 @@ class Evaluator:
 
     def __init__(self, plan: EvaluationPlan, ledger: SegmentLedger) -> None:
         self._plan = plan
+        self._tasks = plan.tasks
         self._ledger = ledger
         self._clients: dict[tuple[str, str, str, str], ChatClient] = {}
         self._flows: dict[tuple[str, str, str], FlowControl] = {}
@@ -88,8 +89,8 @@ class Evaluator:
 
     @property
     def window(self) -> int:
-        """How many items are worth having under way."""
-        return self._plan.endpoint.limits.share(self._plan.tasks).max_concurrency or 1
+        """How many items are worth having under way, at the most that the endpoint may be given."""
+        return self._plan.endpoint.limits.share(self._tasks).max_concurrency or 1
 
     def status(self) -> TaskStatus:
         """How far this task is."""
@@ -111,6 +112,7 @@ class Evaluator:
 
     def share(self, tasks: int) -> None:
         """Share the cluster's limits among so many tasks from now on: others have ended."""
+        self._tasks = tasks
         for place, flow in self._flows.items():
             flow.limit(self._limits(place).share(tasks))
 
@@ -320,7 +322,7 @@ class Evaluator:
             session = await event_loop.session()
             place = _place(endpoint)
             if place not in self._flows:
-                limits = self._limits(place).share(self._plan.tasks)
+                limits = self._limits(place).share(self._tasks)
                 self._flows[place] = flow_control(place, limits, tasks=self._plan.tasks)
             # Checked again: another item may have made it while this one waited for the session.
             self._clients.setdefault(key, ChatClient(endpoint, self._flows[place], session))

@@ -139,7 +139,7 @@ def test_calls_go_on_with_a_token_that_holds_while_its_server_is_down():
 
 
 def test_a_token_server_that_stays_down_is_told_as_an_outage():
-    """After half a minute the calls that wait fail with what a retry may mend; then the server is left alone for a bit."""
+    """After half a minute the calls that wait fail with what a retry may mend; then the server is left alone."""
 
     async def steps(credentials, time):
         start = time.now

@@ -13,6 +13,7 @@ from urllib.parse import unquote_plus
 
 from aiohttp import web
 
+from engine.scripted_endpoint import Call
 from udfs.endpoint import Endpoint
 from udfs.keys import OAuthClient, Secret
 
@@ -27,17 +28,19 @@ class TokenWorld:
 
     ``life_s`` is how long a token lives (``None``: it says nothing, and they live for ever); ``troubles`` are responses
     that the token server gives before it serves again; ``echo`` makes refusals repeat the whole header; ``watch`` looks
-    up whether this very process asks for a token, which takes a while.
+    up whether this very process asks for a token, which takes a while. ``answer`` writes the model's answers.
     """
 
-    def __init__(self, life_s=30.0, *, troubles=(), echo=False, delay_s=0.0, watch=False):
+    def __init__(self, life_s=30.0, *, troubles=(), echo=False, delay_s=0.0, watch=False, answer=None):
         self.life_s, self.troubles, self.echo, self.delay_s = life_s, list(troubles), echo, delay_s
-        self.watch = watch
+        self.watch, self.answer = watch, answer or (lambda call: call.prompt)
+        self.answer_delay_s = 0.0
         self.issued = {}  # token -> when it ends
         self.forms = []  # what it was asked, one a request for a token
         self.from_here = []  # whether this process asked, one a request
         self.refused = 0
-        self.answered = []
+        self.answered = []  # the prompts
+        self.closed = False  # refuses whatever it is shown
         self._numbers = itertools.count(1)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -102,7 +105,7 @@ class TokenWorld:
 
     def _refusal(self, request):
         header = request.headers.get("Authorization", "")
-        if self.issued.get(header.removeprefix("Bearer "), 0.0) > time.monotonic():
+        if not self.closed and self.issued.get(header.removeprefix("Bearer "), 0.0) > time.monotonic():
             return None
         self.refused += 1
         said = f"{'x' * 270} bad header {header}" if self.echo else "expired"
@@ -114,9 +117,10 @@ class TokenWorld:
     async def _chat(self, request):
         if refusal := self._refusal(request):
             return refusal
-        text = (await request.json())["messages"][-1]["content"]
-        self.answered.append(text)
-        message = {"role": "assistant", "content": text}
+        await asyncio.sleep(self.answer_delay_s)
+        call = Call(len(self.answered) + 1, await request.json())
+        self.answered.append(call.prompt)
+        message = {"role": "assistant", "content": self.answer(call)}
         return web.json_response({"choices": [{"message": message}], "usage": {"prompt_tokens": 1}})
 
 

@@ -154,8 +154,7 @@ class ChatClient:
 
     async def _attempt(self, data: bytes, estimate: int, call: _Call) -> Answer:
         self._check_health()
-        # Before the call takes its place: what a token server takes is not the endpoint's latency.
-        await self._ready_credentials()
+        await self._ready()
         queued_at = self._clock()
         permit = await self.flow.acquire(estimate)
         call.queued_s += self._clock() - queued_at
@@ -175,11 +174,13 @@ class ChatClient:
         self.flow.settle(permit, tokens=used, failure=None, retry_after_s=None)
         return answer
 
-    async def _ready_credentials(self) -> None:
+    async def _ready(self) -> None:
+        """Wait for credentials, before the call takes its place: their server's delays are not the endpoint's."""
+        asked_at = self._clock()
         try:
             await self._credentials.header()
         except CallError as error:
-            self.health.failed(error.kind, error.message)
+            self.health.failed(error.kind, error.message, took_s=self._clock() - asked_at)
             raise
 
     async def _observed(self, data: bytes) -> Answer:

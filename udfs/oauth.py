@@ -34,8 +34,8 @@ _SPREAD_SHARE = 0.1
 # An endpoint that refuses single calls for reasons of its own must not make each of them fetch a token.
 _FORCED_EVERY_S = 5.0
 # A server that is down is asked again after 0.5 s, doubling, jittered, at most 10 s apart; the calls that waited for
-# it fail after a minute, each to be retried under its own deadline.
-_FIRST_WAIT_S, _LONGEST_WAIT_S, GIVE_UP_S = 0.5, 10.0, 60.0
+# it fail after half a minute, each to be retried under its own deadline, while its endpoint is not yet taken for dead.
+_FIRST_WAIT_S, _LONGEST_WAIT_S, GIVE_UP_S = 0.5, 10.0, 30.0
 # After it has refused or given up, the server is left alone for so long.
 _HOLD_S = 5.0
 _TIMEOUT_S = 10.0
@@ -100,9 +100,10 @@ class OAuthCredentials:
         """Return a token that was fetched after ``header``'s: by another call by now, or else at once."""
         token, now = self._token, self._clock()
         if token is not None and token.header == header:
-            if now - self._forced_at < min(_FORCED_EVERY_S, token.margin_s):
-                return None
-            self._forced_at = now
+            if now < token.ends_at:
+                if now - self._forced_at < min(_FORCED_EVERY_S, token.margin_s):
+                    return None
+                self._forced_at = now
             self._token = None
         renewed = await self.header()
         return renewed if renewed != header else None

@@ -72,6 +72,7 @@ class Evaluator:
         self._flows: dict[tuple[str, str, str], FlowControl] = {}
         self._judging: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
         self._scoring = Scoring()
+        self._window = plan.endpoint.limits.share(plan.tasks).max_concurrency or 1
         self._purse = Purse(plan.allowance.share(plan.tasks), clock=time.time)
         # Asking a runtime protocol is slow, so it is asked once: a judge where the scorer is one.
         self._mix = [(w.scorer, w.scorer if isinstance(w.scorer, Judge) else None) for w in plan.mix]
@@ -89,7 +90,7 @@ class Evaluator:
     @property
     def window(self) -> int:
         """How many items are worth having under way."""
-        return self._plan.endpoint.limits.share(self._plan.tasks).max_concurrency or 1
+        return self._window
 
     def status(self) -> TaskStatus:
         """How far this task is."""

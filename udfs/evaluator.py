@@ -67,12 +67,13 @@ class Evaluator:
 
     def __init__(self, plan: EvaluationPlan, ledger: SegmentLedger) -> None:
         self._plan = plan
+        self._tasks = plan.tasks
         self._ledger = ledger
         self._clients: dict[tuple[str, str, str, str], ChatClient] = {}
         self._flows: dict[tuple[str, str, str], FlowControl] = {}
         self._judging: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
         self._scoring = Scoring()
-        self._window = plan.endpoint.limits.share(plan.tasks).max_concurrency or 1
+        self._window = _most(plan.endpoint, plan.tasks)
         self._purse = Purse(plan.allowance.share(plan.tasks), clock=time.time)
         # Asking a runtime protocol is slow, so it is asked once: a judge where the scorer is one.
         self._mix = [(w.scorer, w.scorer if isinstance(w.scorer, Judge) else None) for w in plan.mix]
@@ -89,7 +90,7 @@ class Evaluator:
 
     @property
     def window(self) -> int:
-        """How many items are worth having under way."""
+        """How many items are worth having under way, at the most that the endpoint may be given."""
         return self._window
 
     def status(self) -> TaskStatus:
@@ -112,6 +113,8 @@ class Evaluator:
 
     def share(self, tasks: int) -> None:
         """Share the cluster's limits among so many tasks from now on: others have ended."""
+        self._tasks = tasks
+        self._window = _most(self._plan.endpoint, tasks)
         for place, flow in self._flows.items():
             flow.limit(self._limits(place).share(tasks))
 
@@ -321,7 +324,7 @@ class Evaluator:
             session = await event_loop.session()
             place = _place(endpoint)
             if place not in self._flows:
-                limits = self._limits(place).share(self._plan.tasks)
+                limits = self._limits(place).share(self._tasks)
                 self._flows[place] = flow_control(place, limits, tasks=self._plan.tasks)
             # Checked again: another item may have made it while this one waited for the session.
             self._clients.setdefault(key, ChatClient(endpoint, self._flows[place], session))
@@ -347,6 +350,10 @@ def _asked_in_vain(rollout: Rollout, error: CallError) -> Rollout:
         judge_calls=rollout.judge_calls + min(error.attempts, 1),
         judge_attempts=rollout.judge_attempts + error.attempts,
     )
+
+
+def _most(endpoint: Endpoint, tasks: int) -> int:
+    return endpoint.limits.share(tasks).max_concurrency or 1
 
 
 def _place(endpoint: Endpoint) -> tuple[str, str, str]:

@@ -140,10 +140,10 @@ def stream(
 
     ``batches`` is read from the calling thread; ``work`` runs on ``loop``, which must run in another thread. At most
     ``ahead`` items are under way at once, however long the batches are: a number of at least 1, or a function that
-    returns one and is asked again and again, from both threads, because the number changes. A batch is read whenever fewer than ``ahead`` items are unfinished, unless
-    ``held`` items wait behind a straggler (this bounds memory). What limits the calls in flight is the flow control
-    inside ``work``. Closing the generator cancels what is under way. ``beside`` runs on the loop as long as the stream
-    does; what it raises ends the stream.
+    returns one and is asked again and again, from both threads, because the number changes. A batch is read whenever
+    fewer than ``ahead`` items are unfinished, unless ``held`` items wait behind a straggler (this bounds memory). What
+    limits the calls in flight is the flow control inside ``work``. Closing the generator cancels what is under way.
+    ``beside`` runs on the loop as long as the stream does; what it raises ends the stream.
 
     Raises:
         BaseException: the first exception that ``work`` or ``beside`` raised.

@@ -53,9 +53,7 @@ def bare_loop(endpoint: RunningEndpoint, requests: int, concurrency: int, *, par
     return found
 
 
-def evaluation(
-    spark: SparkSession, endpoint: RunningEndpoint, *, rows: int, candidates: int, concurrency: int
-) -> Rate:
+def evaluation(spark: SparkSession, endpoint: RunningEndpoint, *, rows: int, candidates: int, concurrency: int) -> Rate:
     """Evaluate ``candidates`` prompts on ``rows`` rows into an empty ledger, and read the scores' mean."""
     with tempfile.TemporaryDirectory(prefix="promptmill-bench-") as root:
         subject = _evaluation(spark, endpoint, root, concurrency)

@@ -13,9 +13,7 @@ if __name__ == "__main__":
 from endpoint import ANSWER
 
 _LENGTH = re.compile(rb"content-length:\s*(\d+)", re.IGNORECASE)
-_REPLY = (
-    f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(ANSWER)}\r\n\r\n{ANSWER}".encode()
-)
+_REPLY = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(ANSWER)}\r\n\r\n{ANSWER}".encode()
 
 
 class _Server(asyncio.Protocol):
@@ -42,9 +40,7 @@ class _Server(asyncio.Protocol):
 
 
 async def _serve(port: int, latency_s: float) -> None:
-    server = await asyncio.get_running_loop().create_server(
-        lambda: _Server(latency_s), "127.0.0.1", port, backlog=4096
-    )
+    server = await asyncio.get_running_loop().create_server(lambda: _Server(latency_s), "127.0.0.1", port, backlog=4096)
     await server.serve_forever()
 
 

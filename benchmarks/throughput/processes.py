@@ -53,9 +53,7 @@ def sample(endpoint_pid: int) -> Sample:
     return Sample(time.monotonic(), cpu, rss)
 
 
-def _role(
-    pid: int, parents: Mapping[int, int], names: Mapping[int, str], here: int, endpoint_pid: int
-) -> str | None:
+def _role(pid: int, parents: Mapping[int, int], names: Mapping[int, str], here: int, endpoint_pid: int) -> str | None:
     line = [pid]
     while line[-1] in parents and len(line) < 50:
         line.append(parents[line[-1]])

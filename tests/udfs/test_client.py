@@ -15,10 +15,11 @@ from fake_time import FakeTime
 
 from engine.scripted_endpoint import Reply, ScriptedEndpoint
 from udfs.client import ChatClient
-from udfs.endpoint import Endpoint, Limits, Sampling, Secret, SecretFromEnv
+from udfs.endpoint import Endpoint, Limits, Sampling
 from udfs.errors import CallError, ErrorKind, InfrastructureError, InputError, PromptFailure
 from udfs.flow import Permit
 from udfs.health import Health
+from udfs.keys import Secret, SecretFromEnv
 
 HELLO = [{"role": "user", "content": "hello"}]
 SECRET = "sk-0123456789abcdef"  # noqa: S105 - nobody's

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from engine.scripted_endpoint import Reply, ScriptedEndpoint
-from udfs.endpoint import Endpoint, Limits, SecretFromEnv
+from udfs.endpoint import Endpoint, Limits
 from udfs.errors import CallError, ErrorKind, InputError, LedgerError
 from udfs.evaluator import EvaluationPlan, evaluate_stream
+from udfs.keys import SecretFromEnv
 from udfs.ledger import LedgerLocation, answer_key
 from udfs.prompt import Prompt
 from udfs.rollout import Item

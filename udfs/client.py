@@ -12,6 +12,7 @@ from typing import Any
 
 import aiohttp
 import tenacity
+from yarl import URL
 
 from udfs.credentials import Credentials, credentials_of, masked
 from udfs.endpoint import Endpoint
@@ -21,12 +22,14 @@ from udfs.health import Health
 from udfs.pacer import Clock
 from udfs.prompt import Message
 from udfs.retry_after import retry_after_s
+from udfs.timeouts import Timeouts
 from udfs.well_formed import well_formed
 
 # Backoff between attempts where the endpoint names no time itself: 0.5 s, doubling, jittered, at most 20 s.
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 20.0
 # Made once: `json.dumps` makes an encoder for each call that asks for other than its defaults.
 _encode = json.JSONEncoder(ensure_ascii=False).encode
+_NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
 # English text has about four characters a token; only an estimate until the answer's usage settles it.
 _CHARACTERS_PER_TOKEN = 4
 _JSON = {"Content-Type": "application/json"}
@@ -79,7 +82,8 @@ class ChatClient:
         self._credentials = credentials or credentials_of(endpoint)
         named: dict[str, Any] = {"model": endpoint.name} if endpoint.provider != "databricks" else {}
         self._body = named | endpoint.sampling.body()
-        self._timeout = aiohttp.ClientTimeout(total=endpoint.limits.timeout_s)
+        self._timeouts = Timeouts(endpoint.limits.timeout_s)
+        self._url = _parsed(endpoint.url)
         self.health = health or Health(endpoint.url, clock=clock)
         self.in_flight = 0
         self._held = False
@@ -223,18 +227,22 @@ class ChatClient:
 
     async def _post(self, data: bytes, header: str) -> Answer:
         started = self._clock()
-        url, timeout_s = self.endpoint.url, self._timeout.total
+        url = self.endpoint.url
         try:
-            async with self._session.post(
-                url,
-                data=data,
-                headers=_JSON | {"Authorization": header} if header else _JSON,
-                timeout=self._timeout,
-                allow_redirects=False,  # a redirected POST becomes a GET, and its answer the page to log in
-            ) as response:
+            async with (
+                self._timeouts.one(),
+                self._session.post(
+                    self._url,
+                    data=data,
+                    headers=_JSON | {"Authorization": header} if header else _JSON,
+                    timeout=_NO_TIMEOUT,  # ours is cheaper
+                    allow_redirects=False,  # a redirected POST becomes a GET, and its answer the page to log in
+                ) as response,
+            ):
                 status, headers, raw = response.status, response.headers, await response.read()
         except TimeoutError as error:
-            raise call_error(ErrorKind.TIMEOUT, f"no answer from {url} within {timeout_s:g} s") from error
+            message = f"no answer from {url} within {self._timeouts.seconds:g} s"
+            raise call_error(ErrorKind.TIMEOUT, message) from error
         except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
             raise call_error(ErrorKind.REJECTED, f"{url!r} is not a URL; mend base_url") from error
         except aiohttp.ClientResponseError as error:
@@ -247,6 +255,14 @@ class ChatClient:
         if status != 200:
             raise _status_error(status, headers, raw, url, header)
         return _parse_answer(raw, url, header, latency_ms=(self._clock() - started) * 1000)
+
+
+def _parsed(url: str) -> URL | str:
+    """Parse the URL once; one that can't be parsed is left to aiohttp, which says so when it is asked for."""
+    try:
+        return URL(url)
+    except ValueError:
+        return url
 
 
 def _encoded(body: Mapping[str, Any]) -> bytes:

@@ -77,6 +77,7 @@ class Evaluator:
         self._flows: dict[tuple[str, str, str], FlowControl] = {}
         self._judging: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
         self._scoring = Scoring()
+        self._window = _most(plan.endpoint, plan.tasks)
         self._purse = Purse(plan.allowance.share(plan.tasks), clock=time.time)
         # Asking a runtime protocol is slow, so it is asked once: a judge where the scorer is one.
         self._mix = [(w.scorer, w.scorer if isinstance(w.scorer, Judge) else None) for w in plan.mix]
@@ -94,7 +95,7 @@ class Evaluator:
     @property
     def window(self) -> int:
         """How many items are worth having under way, at the most that the endpoint may be given."""
-        return self._plan.endpoint.limits.share(self._tasks).max_concurrency or 1
+        return self._window
 
     def status(self) -> TaskStatus:
         """How far this task is."""
@@ -117,6 +118,7 @@ class Evaluator:
     def share(self, tasks: int) -> None:
         """Share the cluster's limits among so many tasks from now on: others have ended."""
         self._tasks = tasks
+        self._window = _most(self._plan.endpoint, tasks)
         for place, flow in self._flows.items():
             flow.limit(self._limits(place).share(tasks))
 
@@ -365,6 +367,10 @@ def _asked_in_vain(rollout: Rollout, error: CallError) -> Rollout:
         judge_calls=rollout.judge_calls + min(error.attempts, 1),
         judge_attempts=rollout.judge_attempts + error.attempts,
     )
+
+
+def _most(endpoint: Endpoint, tasks: int) -> int:
+    return endpoint.limits.share(tasks).max_concurrency or 1
 
 
 def _place(endpoint: Endpoint) -> tuple[str, str, str]:

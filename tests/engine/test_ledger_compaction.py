@@ -66,7 +66,7 @@ class Model:
     def in_loop(self, work):
         return self.loop.run_until_complete(work)
 
-    def keep(self, who, number):
+    def keep(self, who, number, closes):
         self.now += 1
 
         async def work():
@@ -75,6 +75,8 @@ class Model:
             self.writers[who].kept.append(one)
 
         self.in_loop(work())
+        if closes:
+            self.close(who)
 
     def close(self, who):
         self.in_loop(self.writers[who].ledger.close())
@@ -121,6 +123,17 @@ class Model:
         self.now += DAY + 1
         self.listings = []
 
+    def damage(self):
+        """A merged segment breaks while all that it superseded is still there."""
+        listing = self.location.listing()
+        for manifest in listing.manifests:
+            whole = all(name in listing.present for name in (*manifest.supersedes, *manifest.segments))
+            if whole and manifest.segments[0] not in listing.superseded:
+                part = Path(self.location.folder, manifest.segments[0])
+                part.write_bytes(part.read_bytes()[:-9])
+                self.listings = []
+                return
+
     def look(self):
         """A reader lists the ledger, and reads it later."""
         self.listings.append((self.location.listing(), list(self.closed)))
@@ -137,7 +150,8 @@ class Model:
 
 STEPS = st.lists(
     st.one_of(
-        st.tuples(st.just("keep"), st.integers(0, 1), st.integers(0, 5)),
+        st.tuples(st.just("keep"), st.integers(0, 1), st.integers(0, 5), st.booleans()),
+        st.tuples(st.just("keep"), st.integers(0, 1), st.integers(0, 5), st.just(True)),
         st.tuples(st.sampled_from(["close", "crash"]), st.integers(0, 1)),
         st.tuples(
             st.sampled_from(
@@ -149,11 +163,13 @@ STEPS = st.lists(
                     "remove",
                     "a_day_goes_by",
                     "look",
+                    "damage",
                 ]
             )
         ),
     ),
-    max_size=30,
+    min_size=10,
+    max_size=40,
 )
 
 
@@ -182,7 +198,7 @@ def filled(tmp_path, segments=6, entries=5):
         paid = {"answered_at": float(number // 2), "output": f"ö{number}"}
         keep(
             location,
-            [entry(f"{number % 2}-{n}", **paid, row_id=f"r{n}", candidate_id=f"c{n % 3}") for n in range(entries)],
+            [entry(f"{number % 2}-{n}", row_id=f"r{n}", candidate_id=f"c{n % 3}", **paid) for n in range(entries)],
             writer=f"w{number}",
         )
     return location

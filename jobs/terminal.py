@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from engine.progress import Progress, Snapshot
 
 # Where the output is no terminal (a job's log), a line of progress at most so often.
-_LINE_EVERY_S = 10.0
+_LINE_EVERY_S = 30.0
 # Libraries whose INFO lines would drown ours.
 _CHATTY = ("mlflow", "alembic", "py4j", "pyspark", "databricks", "asyncio")
 
@@ -35,23 +35,26 @@ _CHATTY = ("mlflow", "alembic", "py4j", "pyspark", "databricks", "asyncio")
 def run_command(command: click.Command) -> None:
     """Run a command of ours as a program and exit with its status.
 
-    0 done; 1 failed; 2 bad input or usage; 3 and 4 with ``--require promote``; 130 after Ctrl-C. What a person can
-    mend is one message without a traceback.
+    0 done; 1 failed; 2 bad input or usage; 3 and 4 with ``--require promote``; 130 after Ctrl-C, 143 after SIGTERM.
+    What a person can mend is one message without a traceback.
     """
     _set_up_logging()
+    from engine.interruption import Terminated, raise_on_sigterm
     from udfs.errors import InputError, PromptmillError
 
+    raise_on_sigterm()
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
         status = command.main(standalone_mode=False)
     except click.ClickException as error:
         error.show()
         status = 2
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt) as error:
         console.print(
             "interrupted; what was answered is kept: the same --run-dir goes on with the run (quickstart: --keep)"
         )
-        status = 130
+        # click makes an Abort of every KeyboardInterrupt.
+        status = 143 if isinstance(error.__cause__ or error, Terminated) else 130
     except InputError as error:
         console.print("[bold red]error:[/] ", end="")
         console.print(str(error), markup=False)
@@ -152,15 +155,35 @@ def download_progress() -> Iterator[Callable[[Fetched], None]]:
 
 def facts(snapshot: Snapshot) -> str:
     """Return what stands beside the bar: score, tokens, time taken and left."""
-    parts = []
+    tasks, parts = snapshot.tasks, []
     if snapshot.score is not None:
         parts.append(f"score {snapshot.score:.3f}")
-    if snapshot.tokens:
-        parts.append(f"{snapshot.tokens:,} tokens")
-    parts.append(f"{snapshot.elapsed_s:.0f} s")
+    if snapshot.per_s:
+        parts.append(f"{snapshot.per_s:,.0f} rows/s")
+    counts = ("in flight", tasks.in_flight), ("refused", tasks.refused), ("retried", tasks.retried)
+    parts += [f"{count:,} {name}" for name, count in (*counts, ("failed", tasks.failed)) if count]
+    if tasks.reused:
+        parts.append(f"{tasks.reused:,} from the ledger")
+    if tasks.tokens:
+        parts.append(f"{tasks.tokens:,} tokens")
+    if tasks.cost:
+        parts.append(f"{tasks.cost:,.4f} {snapshot.currency}")
+    parts.append(shown_seconds(snapshot.elapsed_s))
     if snapshot.left_s is not None and snapshot.done < snapshot.total:
-        parts.append(f"about {snapshot.left_s:.0f} s left")
+        parts.append(f"about {shown_seconds(snapshot.left_s)} left")
     return " · ".join(parts)
+
+
+def shown_seconds(seconds: float) -> str:
+    """Return a duration as a person says it.
+
+    >>> shown_seconds(42), shown_seconds(200), shown_seconds(8000)
+    ('42 s', '3 min 20 s', '2 h 13 min')
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
 class _Lines:

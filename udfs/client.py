@@ -16,17 +16,19 @@ import aiohttp
 import tenacity
 
 from udfs.endpoint import Endpoint, SecretFromEnv
-from udfs.errors import CallError, ErrorKind, InputError, call_error
-from udfs.flow import Clock, FlowControl, Sleep
+from udfs.errors import CallError, ErrorKind, InputError, PromptFailure, call_error
+from udfs.flow import FlowControl, Sleep
+from udfs.health import Health
+from udfs.pacer import Clock
 from udfs.prompt import Message
 from udfs.well_formed import well_formed
 
 # Backoff between attempts where the endpoint names no time itself: 0.5 s, doubling, jittered, at most 20 s.
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 20.0
+# Made once: `json.dumps` makes an encoder for each call that asks for other than its defaults.
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 # English text has about four characters a token; only an estimate until the answer's usage settles it.
 _CHARACTERS_PER_TOKEN = 4
-# After so many refusals of the credentials in a row, the remaining calls of this process are not sent at all.
-_CREDENTIAL_REFUSALS = 3
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class ChatClient:
         clock: Clock = time.monotonic,
         sleep: Sleep = asyncio.sleep,
         rng: random.Random | None = None,
+        health: Health | None = None,
     ) -> None:
         self.endpoint = endpoint
         self.flow = flow
@@ -77,7 +80,10 @@ class ChatClient:
             self._headers["Authorization"] = f"Bearer {self._secret}"
         named: dict[str, Any] = {"model": endpoint.name} if endpoint.provider != "databricks" else {}
         self._body = named | endpoint.sampling.body()
-        self._credential_refusals = 0
+        self._timeout = aiohttp.ClientTimeout(total=endpoint.limits.timeout_s)
+        self.health = health or Health(endpoint.url, clock=clock)
+        self.in_flight = 0
+        self._held = False
 
     async def ask(
         self, messages: Sequence[Message], *, response_format: Mapping[str, Any] | None = None, seed: int | None = None
@@ -94,12 +100,24 @@ class ChatClient:
             body["response_format"] = dict(response_format)
         if seed is not None:
             body["seed"] = seed
-        data = well_formed(json.dumps(body, ensure_ascii=False)).encode()
+        data = _encoded(body)
         estimate = len(data) // _CHARACTERS_PER_TOKEN + (self.endpoint.sampling.max_tokens or 0)
         call = _Call(self._clock())
         try:
+            # Nearly all calls end with the first attempt, and setting tenacity up costs more than sending one.
+            return await self._attempt(data, estimate, call)
+        except CallError as error:
+            return await self._retry(data, estimate, call, error)
+
+    async def _retry(self, data: bytes, estimate: int, call: _Call, failure: CallError) -> Answer:
+        """Go on after the first attempt, which counts, as if it had been made here."""
+        first: CallError | None = failure
+        try:
             async for attempt in self._retrying(call):
                 with attempt:
+                    if first is not None:
+                        failure, first = first, None
+                        raise failure
                     answer = await self._attempt(data, estimate, call)
                     return replace(answer, attempts=call.attempts, refused=call.refused)
         except CallError as error:
@@ -115,7 +133,8 @@ class ChatClient:
             # endpoint's doing: under a tight rate it alone may take longer, and every call would lose its retries.
             spent_s = self._clock() - call.started - call.queued_s + state.upcoming_sleep
             # A refusal is the endpoint's word to wait, not a failure: only the deadline bounds how long we heed it.
-            return call.attempts - call.refused >= limits.max_attempts or spent_s > limits.deadline_s
+            used_up = call.attempts - call.refused >= limits.max_attempts or spent_s > limits.deadline_s
+            return used_up or self.health.verdict() is not None
 
         return tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception(lambda e: isinstance(e, CallError) and e.kind.is_retryable),
@@ -135,49 +154,62 @@ class ChatClient:
         return self._rng.uniform(ceiling / 2, ceiling)
 
     async def _attempt(self, data: bytes, estimate: int, call: _Call) -> Answer:
-        self._check_credentials()
+        self._check_health()
         queued_at = self._clock()
-        await self.flow.acquire(estimate)
+        permit = await self.flow.acquire(estimate)
         call.queued_s += self._clock() - queued_at
-        failure: CallError | None = None
-        answer: Answer | None = None
         try:
-            # Again: while this one waited for its turn, others may have been refused.
-            self._check_credentials()
+            # Again: while this one waited for its turn, others may have found the endpoint dead.
+            self._check_health()
             call.attempts += 1
-            answer = _with_estimate(await self._send(data), len(data))
+            answer = await self._observed(data)
         except CallError as error:
-            failure = error
             call.refused += error.kind is ErrorKind.RATE_LIMITED
+            self.flow.settle(permit, tokens=0, failure=error.kind, retry_after_s=error.retry_after_s)
             raise
-        finally:
-            self.flow.settle(
-                estimated=estimate,
-                actual=answer.prompt_tokens + answer.completion_tokens if answer else 0,
-                failure=failure.kind if failure else None,
-                retry_after_s=failure.retry_after_s if failure else None,
-            )
-            if failure is not None and failure.kind is ErrorKind.CREDENTIALS:
-                self._credential_refusals += 1
-            elif answer is not None:
-                self._credential_refusals = 0
+        except BaseException:
+            self.flow.cancel(permit)
+            raise
+        used = answer.prompt_tokens + answer.completion_tokens
+        self.flow.settle(permit, tokens=used, failure=None, retry_after_s=None)
         return answer
 
-    def _check_credentials(self) -> None:
-        if self._credential_refusals >= _CREDENTIAL_REFUSALS:
-            raise call_error(
-                ErrorKind.CREDENTIALS, f"{self.endpoint.url} refused these credentials before; not asked again"
-            )
+    async def _observed(self, data: bytes) -> Answer:
+        """Send, and let the endpoint's health know how it ended."""
+        if self._held:
+            await asyncio.get_running_loop().create_future()  # until it is cancelled
+        sent_at = self._clock()
+        self.in_flight += 1
+        try:
+            answer = _with_estimate(await self._send(data), len(data))
+        except PromptFailure:
+            self.health.answered()
+            raise
+        except CallError as error:
+            self.health.failed(error.kind, error.message, took_s=self._clock() - sent_at)
+            raise
+        finally:
+            self.in_flight -= 1
+        self.health.answered()
+        return answer
+
+    def hold(self) -> None:
+        """Send nothing from now on: calls in flight may end, all others wait until they are cancelled."""
+        self._held = True
+
+    def _check_health(self) -> None:
+        if (reason := self.health.verdict()) is not None:
+            raise call_error(reason.kind, f"{reason.message}; not asked again")
 
     async def _send(self, data: bytes) -> Answer:
         started = self._clock()
-        url, timeout_s = self.endpoint.url, self.endpoint.limits.timeout_s
+        url, timeout_s = self.endpoint.url, self._timeout.total
         try:
             async with self._session.post(
                 url,
                 data=data,
                 headers=self._headers,
-                timeout=aiohttp.ClientTimeout(total=timeout_s),
+                timeout=self._timeout,
                 allow_redirects=False,  # a redirected POST becomes a GET, and its answer the page to log in
             ) as response:
                 status, headers, raw = response.status, response.headers, await response.read()
@@ -191,6 +223,14 @@ class ChatClient:
         if status != 200:
             raise _status_error(status, headers, raw, url, secret=self._secret)
         return _parse_answer(raw, url, latency_ms=(self._clock() - started) * 1000)
+
+
+def _encoded(body: Mapping[str, Any]) -> bytes:
+    text = _encode(body)
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return well_formed(text).encode()
 
 
 def _with_estimate(answer: Answer, request_bytes: int) -> Answer:
@@ -265,6 +305,8 @@ def _status_error(status: int, headers: Mapping[str, str], raw: bytes, url: str,
         kind = ErrorKind.CREDENTIALS
     elif status in {408, 504}:
         kind = ErrorKind.TIMEOUT
+    elif status in {503, 529}:  # 529: what some hosted models answer when they have too much to do
+        kind = ErrorKind.OVERLOADED
     elif status >= 500:
         kind = ErrorKind.SERVER_ERROR
     elif codes & _CONTEXT_LENGTH_CODES or status == 413:

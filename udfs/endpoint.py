@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -174,7 +175,7 @@ class Endpoint:
     limits: Limits = field(default_factory=Limits)
     price: Price | None = None
 
-    @property
+    @functools.cached_property
     def endpoint_id(self) -> str:
         """Hash of model, provider and every sampling parameter; where the endpoint stands is not part of it.
 
@@ -197,7 +198,7 @@ class Endpoint:
             return self
         return replace(self, api_key=self.api_key.resolve(environ))
 
-    @property
+    @functools.cached_property
     def url(self) -> str:
         """Where chat requests are posted."""
         base = self.base_url.rstrip("/")

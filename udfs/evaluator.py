@@ -7,19 +7,26 @@ import json
 import time
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, cast
 
 from udfs import event_loop
+from udfs.allowance import Allowance, Purse
 from udfs.client import Answer, ChatClient
-from udfs.endpoint import Endpoint, tightest
+from udfs.collector import seldom_collecting
+from udfs.endpoint import Endpoint, Limits, tightest
 from udfs.errors import CallError, ErrorKind, LedgerError, PromptFailure, PromptmillError, RowError, call_error
-from udfs.flow import FixedWindow
+from udfs.flow import FlowControl, flow_control
 from udfs.ledger import Entry, LedgerLocation, SegmentLedger, answer_key, verdict_key
-from udfs.prompt import Prompt
+from udfs.prompt import Message, Prompt
 from udfs.rollout import Item, Rollout
 from udfs.scorers import mix
 from udfs.scorers.protocol import Judge, Score, Scorer, Subject, Weighted
+from udfs.scoring import Scoring
+from udfs.tally import Tally
+from udfs.task_status import StatusFolder, TaskStatus
+from udfs.task_watch import TaskWatch, end_when_dead
 from udfs.window import stream
 
 # A judge whose reply is no verdict is asked again so often, then the row stays unscored.
@@ -34,6 +41,8 @@ class EvaluationPlan:
 
     ``prompts`` maps candidate ids to prompts; ``tasks`` is how many tasks share the endpoints' limits;
     ``evaluation_id`` names this evaluation's segments, so that a retried task finds its earlier attempts'.
+    ``allowance`` is what the whole evaluation may spend; ``watched`` says that the driver has opened its
+    ``status_folder``, through which tasks report and are stopped.
     """
 
     endpoint: Endpoint
@@ -44,6 +53,13 @@ class EvaluationPlan:
     run_id: str
     tasks: int = 1
     sample: int = 0
+    allowance: Allowance = field(default_factory=Allowance)
+    watched: bool = False
+
+    @property
+    def status_folder(self) -> StatusFolder:
+        """Where the evaluation's tasks and the driver tell each other how it goes."""
+        return StatusFolder(self.ledger.root, self.evaluation_id)
 
 
 class Evaluator:
@@ -53,41 +69,77 @@ class Evaluator:
         self._plan = plan
         self._ledger = ledger
         self._clients: dict[tuple[str, str, str, str], ChatClient] = {}
-        self._flows: dict[tuple[str, str, str], FixedWindow] = {}
+        self._flows: dict[tuple[str, str, str], FlowControl] = {}
         self._judging: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
+        self._scoring = Scoring()
+        self._purse = Purse(plan.allowance.share(plan.tasks), clock=time.time)
+        # Asking a runtime protocol is slow, so it is asked once: a judge where the scorer is one.
+        self._mix = [(w.scorer, w.scorer if isinstance(w.scorer, Judge) else None) for w in plan.mix]
+        self._judges = [judge for _, judge in self._mix if judge is not None]
+        self._weights = {weighted.scorer.name: weighted.weight for weighted in plan.mix}
+        self._tally = Tally(plan.endpoint.price, self._judges[0].endpoint.price if self._judges else None)
 
-    def _judges(self) -> list[Judge]:
-        return [weighted.scorer for weighted in self._plan.mix if isinstance(weighted.scorer, Judge)]
+    def close(self) -> None:
+        """Let go of what the task held; the ledger is closed by who opened it."""
+        self._scoring.close()
 
     def _endpoints(self) -> list[Endpoint]:
-        return [self._plan.endpoint, *(judge.endpoint for judge in self._judges())]
+        return [self._plan.endpoint, *(judge.endpoint for judge in self._judges)]
 
     @property
     def window(self) -> int:
         """How many items are worth having under way."""
         return self._plan.endpoint.limits.share(self._plan.tasks).max_concurrency or 1
 
+    def status(self) -> TaskStatus:
+        """How far this task is."""
+        clients = self._clients.values()
+        return replace(
+            self._tally.status,
+            in_flight=sum(client.in_flight for client in clients),
+            answered_at=max((client.health.answered_at for client in clients), default=0.0),
+        )
+
+    def verdict(self) -> RowError | None:
+        """Return why there is no use in going on: one of the endpoints is dead or refuses us."""
+        return next((bad for client in self._clients.values() if (bad := client.health.verdict())), None)
+
+    def hold(self) -> None:
+        """Send nothing from now on; what waits stays waiting until the stream is closed."""
+        for client in self._clients.values():
+            client.hold()
+
+    def share(self, tasks: int) -> None:
+        """Share the cluster's limits among so many tasks from now on: others have ended."""
+        for place, flow in self._flows.items():
+            flow.limit(self._limits(place).share(tasks))
+
     async def evaluate(self, item: Item) -> Rollout:
         """Return the item's rollout; a failed call is a rollout with an error, never an exception."""
+        rollout = await self._evaluate(item)
+        self._tally.add(rollout)
+        return rollout
+
+    async def _evaluate(self, item: Item) -> Rollout:
         inputs = json.loads(item.inputs)
         entries = {entry.key: entry for entry in item.known}
-        blank = Rollout(item.candidate_id, item.row_id)
         try:
-            rollout = await self._predict(item, inputs, entries, blank)
-        except PromptFailure as error:
-            return self._zero(blank, error)
+            rollout = await self._predict(item, inputs, entries)
         except CallError as error:
-            return replace(
-                blank, error=RowError(error.kind, error.message), attempts=error.attempts, refused=error.refused
+            return Rollout(
+                item.candidate_id,
+                item.row_id,
+                error=RowError(error.kind, error.message),
+                attempts=error.attempts,
+                refused=error.refused,
             )
         if rollout.error is not None:
             return self._zero(rollout, call_error(rollout.error.kind, rollout.error.message))
         expectations = json.loads(item.expectations) if item.expectations else {}
         return await self._score(rollout, Subject(inputs, rollout.output or "", expectations), item, entries)
 
-    async def _predict(
-        self, item: Item, inputs: Mapping[str, Any], entries: Mapping[str, Entry], blank: Rollout
-    ) -> Rollout:
+    async def _predict(self, item: Item, inputs: Mapping[str, Any], entries: Mapping[str, Entry]) -> Rollout:
+        """Return the rollout without scores: with the answer, or with the prompt's own failure."""
         plan = self._plan
         key = answer_key(plan.endpoint.endpoint_id, item.candidate_id, item.row_id, plan.sample)
         entry = entries.get(key) or self._ledger.find(key)
@@ -96,20 +148,21 @@ class Evaluator:
         if entry is None:
             # All clients, before anything is paid: a judge without its key must stop the run, not each row.
             client = await self._client(plan.endpoint)
-            for judge in self._judges():
+            for judge in self._judges:
                 await self._client(judge.endpoint)
             messages = plan.prompts[item.candidate_id].messages(inputs)
             failure: CallError | None = None
             answer: Answer | None = None
             try:
-                answer = await client.ask(messages)
+                answer = await self._paid(client, messages)
             except PromptFailure as error:
                 failure = error
             entry = self._entry(item, key, "answer", plan.endpoint, answer, failure)
             refused = answer.refused if answer else failure.refused if failure else 0
             self._ledger.keep(entry)
-        return replace(
-            blank,
+        return Rollout(
+            item.candidate_id,
+            item.row_id,
             output=entry.output,
             error=RowError(ErrorKind(entry.error_kind), entry.error_message or "") if entry.error_kind else None,
             prompt_tokens=entry.prompt_tokens,
@@ -136,13 +189,12 @@ class Evaluator:
         error: RowError | None = None
         unparsable = False
         values: dict[str, Score] = {}
-        for weighted in self._plan.mix:
-            scorer = weighted.scorer
+        for scorer, judge in self._mix:
             try:
-                if isinstance(scorer, Judge):
-                    rollout, found = await self._judge(rollout, scorer, subject, item, entries)
+                if judge is not None:
+                    rollout, found = await self._judge(rollout, judge, subject, item, entries)
                 else:
-                    found = _compute(scorer, subject)
+                    found = await self._scoring.score(cast("Scorer", scorer), subject)
                 score = _checked(found)
             except LedgerError:
                 raise  # no row's failure: what is asked from here on would not be kept
@@ -160,7 +212,7 @@ class Evaluator:
         scored = not error or not error.kind.is_infrastructure
         return replace(
             rollout,
-            score=mix(values, {w.scorer.name: w.weight for w in self._plan.mix}) if scored and values else None,
+            score=mix(values, self._weights) if scored and values else None,
             scores={name: score.value for name, score in values.items()},
             feedback={name: score.feedback for name, score in values.items()},
             error=error,
@@ -189,7 +241,7 @@ class Evaluator:
         for sample in range(_VERDICT_TRIES):
             # The same request at temperature 0 brings the same reply: another try needs another seed.
             try:
-                answer = await client.ask(messages, response_format=judge.response_format, seed=sample or None)
+                answer = await self._paid(client, messages, response_format=judge.response_format, seed=sample or None)
             except CallError as error:
                 return _asked_in_vain(rollout, error), error
             rollout = _judged(rollout, answer)
@@ -202,11 +254,37 @@ class Evaluator:
             return rollout, score
         return rollout, unread or call_error(ErrorKind.JUDGE, "no verdict")
 
+    async def _paid(self, client: ChatClient, messages: Sequence[Message], **options: Any) -> Answer:
+        """Ask, if the allowance covers it."""
+        purse, endpoint = self._purse, client.endpoint
+        if not purse.is_limited:
+            return await client.ask(messages, **options)
+        prompt, completion = self._tally.foreseen(endpoint, messages)
+        cost = endpoint.price.cost(prompt, completion) if endpoint.price else 0.0
+        reserved = prompt + completion
+        if not await purse.reserve(reserved, cost):
+            raise call_error(ErrorKind.BUDGET, "not asked: the budget is spent")
+        answer: Answer | None = None
+        try:
+            answer = await client.ask(messages, **options)
+        finally:
+            prompt, completion = (answer.prompt_tokens, answer.completion_tokens) if answer else (0, 0)
+            paid = endpoint.price.cost(prompt, completion) if endpoint.price else 0.0
+            if answer is not None:
+                self._tally.answered(endpoint, completion)
+            purse.settle(reserved, cost, tokens=prompt + completion, cost=paid)
+        return answer
+
     def _known_verdict(self, rollout: Rollout, entry: Entry) -> Rollout:
         # Paid for by this very pair before this run was interrupted: it counts as this run's, as the answer does.
         if entry.run_id == self._plan.run_id and entry.candidate_id == rollout.candidate_id:
             return _judged(rollout, entry)
-        return replace(rollout, judge_reused=rollout.judge_reused + 1)
+        return replace(
+            rollout,
+            judge_reused=rollout.judge_reused + 1,
+            judge_reused_prompt_tokens=rollout.judge_reused_prompt_tokens + entry.prompt_tokens,
+            judge_reused_completion_tokens=rollout.judge_reused_completion_tokens + entry.completion_tokens,
+        )
 
     def _entry(
         self,
@@ -242,12 +320,14 @@ class Evaluator:
             session = await event_loop.session()
             place = _place(endpoint)
             if place not in self._flows:
-                here = [e.limits for e in self._endpoints() if _place(e) == place]
-                limits = tightest(here).share(self._plan.tasks)
-                self._flows[place] = FixedWindow(limits, clock=time.monotonic, sleep=asyncio.sleep)
+                limits = self._limits(place).share(self._plan.tasks)
+                self._flows[place] = flow_control(place, limits, tasks=self._plan.tasks)
             # Checked again: another item may have made it while this one waited for the session.
             self._clients.setdefault(key, ChatClient(endpoint, self._flows[place], session))
         return self._clients[key]
+
+    def _limits(self, place: tuple[str, str, str]) -> Limits:
+        return tightest([e.limits for e in self._endpoints() if _place(e) == place])
 
 
 def _judged(rollout: Rollout, verdict: Answer | Entry) -> Rollout:
@@ -281,16 +361,6 @@ def _checked(found: Score | CallError) -> Score:
     return found
 
 
-def _compute(scorer: Scorer, subject: Subject) -> Score:
-    try:
-        return scorer.score(subject)
-    except PromptmillError as error:
-        raise call_error(ErrorKind.SCORER, str(error)) from error
-    except Exception as error:
-        # A user's scorer may raise anything; that is no verdict on the prompt, so the row stays unscored.
-        raise call_error(ErrorKind.SCORER, f"{type(error).__name__}: {error}") from error
-
-
 def evaluate_stream(
     plan: EvaluationPlan, batches: Iterable[Sequence[Item]], *, partition: int = 0
 ) -> Iterator[list[Rollout]]:
@@ -298,14 +368,37 @@ def evaluate_stream(
 
     What earlier attempts of this partition left in the ledger is not called again. The ledger's last segment is
     closed when the stream ends, however it ends.
+
+    Raises:
+        EvaluationStopped: an endpoint is dead or refuses us, or somebody has stopped the evaluation.
+        LedgerError: answers can't be kept.
+        InputError: this worker does not see the driver's storage.
     """
     writer = f"{plan.evaluation_id}-p{partition:05d}"
     ledger = SegmentLedger(plan.ledger, writer, known=plan.ledger.entries(f"{writer}-"))
     evaluator = Evaluator(plan, ledger)
     loop = event_loop.event_loop()
+    watch: TaskWatch | None = None
+    if plan.watched:
+        watch = TaskWatch(plan.status_folder, evaluator, partition=partition, tasks=plan.tasks)
+        watch.begin()
     try:
-        yield from stream(
-            batches, evaluator.evaluate, loop=loop, ahead=2 * evaluator.window, held=_HELD_ITEMS + evaluator.window
-        )
-    finally:
-        event_loop.run(ledger.close())
+        try:
+            with seldom_collecting():
+                yield from stream(
+                    batches,
+                    evaluator.evaluate,
+                    loop=loop,
+                    ahead=lambda: 2 * evaluator.window,
+                    held=_HELD_ITEMS,
+                    beside=watch.watch if watch else partial(end_when_dead, evaluator),
+                )
+        finally:
+            evaluator.close()
+            event_loop.run(ledger.close())
+    except LedgerError as error:
+        if watch:
+            watch.give_up(error)
+        raise
+    if watch:
+        watch.end()

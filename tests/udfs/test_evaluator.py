@@ -179,7 +179,7 @@ def test_an_evaluation_that_breaks_keeps_what_was_paid_for(world):
 @pytest.mark.parametrize(
     ("reply", "kind"),
     [
-        (Reply(status=503), ErrorKind.SERVER_ERROR),
+        (Reply(status=503), ErrorKind.OVERLOADED),
         # One attempt: the deadline is nearer than the time that the endpoint asks for.
         (Reply(status=429, headers={"Retry-After": "9999"}), ErrorKind.RATE_LIMITED),
         (Reply(status=401), ErrorKind.CREDENTIALS),
@@ -256,7 +256,7 @@ def test_an_outage_of_the_judge_leaves_the_row_unscored(world):
     """Only the judge is asked again next time."""
     w = world(judge=lambda call: Reply(status=503) if call.number == 1 else verdict()).judged()
     (found,) = w.run(["ant"])
-    assert (found.score, found.error.kind, found.judge_calls) == (None, ErrorKind.SERVER_ERROR, 1)
+    assert (found.score, found.error.kind, found.judge_calls) == (None, ErrorKind.OVERLOADED, 1)
     (again,) = w.run(["ant"], known=w.entries(), evaluation_id="e2")
     assert again.score == 1.0
     assert (len(w.target.calls), len(w.judge.calls)) == (1, 2)

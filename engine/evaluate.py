@@ -30,18 +30,22 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
 from engine.errors import EvaluationError, InputError
-from engine.progress import Progress, watch_segments
+from engine.progress import Progress, watch_tasks
 from engine.rows import Row
 from engine.session import parallelism, ship_udfs
+from engine.stopping import begin, close, stoppable, stopped_error
 from engine.storage import Storage, spark_path
 from engine.usage import Usage
+from udfs.allowance import Allowance
 from udfs.endpoint import DEFAULT_MAX_CONCURRENCY, Endpoint
+from udfs.errors import EvaluationStopped
 from udfs.evaluation_udf import ITEM_COLUMNS, evaluation_udf
 from udfs.evaluator import EvaluationPlan, evaluate_stream
 from udfs.ledger import DDL, Entry, answer_key
 from udfs.prompt import Prompt
 from udfs.rollout import Item, Rollout
 from udfs.scorers.protocol import Judge, Weighted
+from udfs.task_status import TaskStatus, total
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +54,8 @@ log = logging.getLogger(__name__)
 SMALL_STAGE_ITEMS = 32
 # From so many items on, the cluster's size is looked up anew.
 _LONG_EVALUATION = 1000
+# Rows of a task that are evaluated with all candidates before the next are begun.
+_ROWS_A_BLOCK = 256
 # Fewer items than this a task are not worth a task of their own.
 _ITEMS_A_TASK = 16
 
@@ -118,33 +124,45 @@ class Evaluation:
         self.mix = tuple(_with_secret(weighted) for weighted in self.mix)
 
     def frame(
-        self, candidates: Sequence[Prompt], rows: DataFrame, *, name: str, total: int, stage: str | None = None
+        self,
+        candidates: Sequence[Prompt],
+        rows: DataFrame,
+        *,
+        name: str,
+        total: int,
+        stage: str | None = None,
+        allowance: Allowance | None = None,
     ) -> DataFrame:
         """Evaluate every candidate on every row; return the result as a DataFrame (see the module's table).
 
         ``name`` is the folder under the run's directory that the result is written to, once; ``total`` is the number
         of pairs, for progress and for the number of tasks; ``stage`` is what progress calls it. What the ledger has is
-        not called again.
+        not called again. Pairs that ``allowance`` does not cover come back unscored, with an error of kind ``budget``.
 
         Raises:
             InputError: a row lacks what a scorer needs; nothing was called.
+            EvaluationError: the job failed or was stopped; what was answered is kept.
+            KeyboardInterrupt: it was interrupted; what was answered is kept.
         """
         check_expectations(rows, self.mix)
         ids = self.spark.createDataFrame(
             [(prompt.candidate_id,) for prompt in _distinct(candidates)], "candidate_id string"
         )
         pairs = rows.select("row_id", "inputs", "expectations").crossJoin(F.broadcast(ids))
-        plan = self._plan(candidates, tasks=self._tasks(total))
-        self.progress.stage(stage or name, total)
-        kept = self._run(plan, self._join_ledger(pairs), name=name)
+        plan = self._plan(candidates, tasks=self._tasks(total), allowance=allowance)
+        self.progress.stage(stage or name, total, currency=self._currency)
+        kept = self._run(plan, self._join_ledger(pairs), name=name, stage=stage or name, pairs=total)
         self.usage.add_frame(kept)
         self.progress.finish_stage()
         return kept
 
-    def rollouts(self, pairs: Sequence[tuple[Prompt, Sequence[Row]]], *, stage: str) -> list[list[Rollout]]:
+    def rollouts(
+        self, pairs: Sequence[tuple[Prompt, Sequence[Row]]], *, stage: str, allowance: Allowance | None = None
+    ) -> list[list[Rollout]]:
         """Evaluate prompts on rows held on the driver; return one list a pair, in the order of its rows.
 
-        A small stage runs here, a larger one as a Spark job, both through the same code.
+        A small stage runs here, a larger one as a Spark job, both through the same code; see :meth:`frame` for
+        ``allowance`` and what is raised.
         """
         known = self._remembered()
         unique = {
@@ -154,49 +172,71 @@ class Evaluation:
             for prompt, rows in pairs
             for row in rows
         }
-        self.progress.stage(stage, len(unique))
+        self.progress.stage(stage, len(unique), currency=self._currency)
         run = self._run_here if len(unique) <= self.small_stage_items else self._run_on_spark
-        found = run([prompt for prompt, _ in pairs], list(unique.values()))
+        found = run([prompt for prompt, _ in pairs], list(unique.values()), stage, allowance)
         by_pair = {(rollout.candidate_id, rollout.row_id): rollout for rollout in found}
         self.usage.add(found)
         self.progress.ended(found)
         return [[by_pair[prompt.candidate_id, row.row_id] for row in rows] for prompt, rows in pairs]
 
-    def _run_here(self, prompts: Sequence[Prompt], items: Sequence[Item]) -> list[Rollout]:
-        plan = self._plan(prompts, tasks=1)
-        found = [rollout for batch in evaluate_stream(plan, [items]) for rollout in batch]
+    @property
+    def _currency(self) -> str:
+        return self.endpoint.price.currency if self.endpoint.price else ""
+
+    def _run_here(
+        self, prompts: Sequence[Prompt], items: Sequence[Item], stage: str, allowance: Allowance | None
+    ) -> list[Rollout]:
+        plan = self._plan(prompts, tasks=1, allowance=allowance)
+        found: list[Rollout] = []
+        try:
+            found.extend(rollout for batch in evaluate_stream(plan, [items]) for rollout in batch)
+        except EvaluationStopped as stop:
+            raise stopped_error(stop.message, stage=stage, done=TaskStatus(done=len(found)), pairs=len(items)) from stop
         self._remember(plan.evaluation_id)
         return found
 
-    def _run_on_spark(self, prompts: Sequence[Prompt], items: Sequence[Item]) -> list[Rollout]:
+    def _run_on_spark(
+        self, prompts: Sequence[Prompt], items: Sequence[Item], stage: str, allowance: Allowance | None
+    ) -> list[Rollout]:
         lines = [
             (i.candidate_id, i.row_id, i.inputs, i.expectations, f"[{','.join(e.to_json() for e in i.known)}]")
             for i in items
         ]
         known = self.spark.createDataFrame(lines, ", ".join(f"{column} string" for column in ITEM_COLUMNS))
-        plan = self._plan(prompts, tasks=self._tasks(len(items)))
-        result = self._run(plan, known, name=f"stages/{plan.evaluation_id}")
+        plan = self._plan(prompts, tasks=self._tasks(len(items)), allowance=allowance)
+        result = self._run(plan, known, name=f"stages/{plan.evaluation_id}", stage=stage, pairs=len(items))
         self._remember(plan.evaluation_id)
         return [to_rollout(line.asDict(recursive=True)) for line in result.collect()]
 
-    def _run(self, plan: EvaluationPlan, items: DataFrame, *, name: str) -> DataFrame:
+    def _run(self, plan: EvaluationPlan, items: DataFrame, *, name: str, stage: str, pairs: int) -> DataFrame:
         ship_udfs(self.spark)
-        # Calls of one candidate lie next to each other in a task, so that an endpoint's prefix cache serves them; where
-        # a judge follows, answers to one row do, so that alike answers meet and are judged once.
-        order = ("row_id", "candidate_id") if self._judges() else ("candidate_id", "row_id")
+        # Calls of one candidate lie next to each other in a task, so that an endpoint's prefix cache serves them; in
+        # blocks of rows, so that a row's answers from all candidates come soon after each other: alike answers are
+        # then judged once, and a budget that ends half way leaves whole comparisons.
+        rows_a_task = max(1, pairs // max(1, len(plan.prompts)) // plan.tasks)
+        block = F.pmod(F.xxhash64("row_id", F.lit("block")), F.lit(-(-rows_a_task // _ROWS_A_BLOCK)))
         placed = items.repartition(plan.tasks, F.xxhash64("row_id"))
-        placed = placed.sortWithinPartitions(*order)
-        record = evaluation_udf(plan)(F.struct(*ITEM_COLUMNS))
+        placed = placed.sortWithinPartitions(block, "candidate_id", "row_id")
+        record = evaluation_udf(replace(plan, watched=True))(F.struct(*ITEM_COLUMNS))
         result = placed.select(record.alias("record")).select("record.*").select(*_result_columns())
+        folder = plan.status_folder
+        begin(folder)
         try:
-            with watch_segments(self.storage.ledger, plan.evaluation_id, self.progress):
+            with watch_tasks(folder, self.progress), stoppable(self.spark, folder):
                 return self.storage.keep(self.spark, result, name)
         except (PySparkException, Py4JJavaError) as error:
+            stop = folder.stopped()
+            if stop is not None:
+                done = total(folder.statuses().values())
+                raise stopped_error(stop.message, stage=stage, done=done, pairs=pairs) from error
             reason = next((line for line in reversed(str(error).splitlines()) if "Error: " in line), str(error)[:300])
             raise EvaluationError(
                 f"the Spark job of {name} failed: {reason.strip()}. What was answered is kept: mend the cause and "
                 "start the same command again with the same --run-dir to go on without paying twice."
             ) from error
+        finally:
+            close(folder)
 
     def _tasks(self, total: int) -> int:
         """How many tasks: enough to use every core, never so many that a task's share of a limit is under one call."""
@@ -214,7 +254,7 @@ class Evaluation:
     def _judges(self) -> list[Endpoint]:
         return [weighted.scorer.endpoint for weighted in self.mix if isinstance(weighted.scorer, Judge)]
 
-    def _plan(self, prompts: Sequence[Prompt], *, tasks: int) -> EvaluationPlan:
+    def _plan(self, prompts: Sequence[Prompt], *, tasks: int, allowance: Allowance | None) -> EvaluationPlan:
         return EvaluationPlan(
             endpoint=self.endpoint,
             prompts={prompt.candidate_id: prompt for prompt in prompts},
@@ -223,6 +263,7 @@ class Evaluation:
             evaluation_id=f"e{uuid.uuid4().hex[:16]}",
             run_id=self.run_id,
             tasks=tasks,
+            allowance=allowance or Allowance(),
         )
 
     def _join_ledger(self, pairs: DataFrame) -> DataFrame:

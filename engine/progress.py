@@ -6,37 +6,55 @@ import contextlib
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from udfs.ledger import LedgerLocation
 from udfs.rollout import Rollout
+from udfs.tally import Tally
+from udfs.task_status import StatusFolder, TaskStatus, total
 
 log = logging.getLogger(__name__)
 
-# Segments are closed every 5 s, so looking more often shows nothing new.
-_LOOK_EVERY_S = 2.0
+# Tasks report every 2 s.
+_LOOK_EVERY_S = 1.0
+# The rate, and the time left, are of the last so many seconds: what was an hour ago says little about the end.
+_RATE_OVER_S = 20.0
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """How far a stage is: pairs done of ``total``, the mean score so far, tokens, seconds, and seconds left."""
+    """How far a stage is: pairs done of ``total``, and what its tasks have counted (:class:`TaskStatus`).
+
+    ``per_s`` is the rate of the last seconds, in pairs; ``None`` until two looks have seen progress.
+    """
 
     stage: str
-    done: int
     total: int
-    score: float | None
-    tokens: int
-    elapsed_s: float
+    tasks: TaskStatus = field(default_factory=TaskStatus)
+    elapsed_s: float = 0.0
+    per_s: float | None = None
+    currency: str = ""
+
+    @property
+    def done(self) -> int:
+        """Pairs done, never more than the total (an attempt that is made again counts its rows again)."""
+        return min(self.tasks.done, self.total)
+
+    @property
+    def score(self) -> float | None:
+        """The mean score so far; ``None`` before the first."""
+        return self.tasks.score_sum / self.tasks.scored if self.tasks.scored else None
 
     @property
     def left_s(self) -> float | None:
         """Estimated seconds to the end of the stage; ``None`` until something is done.
 
-        >>> Snapshot("val", done=10, total=40, score=0.5, tokens=0, elapsed_s=5.0).left_s
+        >>> Snapshot("val", total=40, tasks=TaskStatus(done=10), elapsed_s=5.0).left_s
         15.0
         """
-        return self.elapsed_s / self.done * (self.total - self.done) if self.done else None
+        per_s = self.per_s or (self.done / self.elapsed_s if self.elapsed_s else None)
+        return (self.total - self.done) / per_s if per_s else None
 
 
 @dataclass
@@ -46,28 +64,38 @@ class Progress:
     show: Callable[[Snapshot], None] | None = None
     say: Callable[[str], None] | None = None
     clock: Callable[[], float] = time.monotonic
-    _snapshot: Snapshot = field(default_factory=lambda: Snapshot("", 0, 0, None, 0, 0.0))
+    _snapshot: Snapshot = field(default_factory=lambda: Snapshot("", 0))
     _started: float = 0.0
+    _looks: deque[tuple[float, int]] = field(default_factory=deque)
 
-    def stage(self, name: str, total: int) -> None:
-        """Begin a stage of so many pairs."""
+    def stage(self, name: str, total: int, *, currency: str = "") -> None:
+        """Begin a stage of so many pairs, whose costs are in ``currency``."""
         self._started = self.clock()
-        self._update(Snapshot(name, 0, total, None, 0, 0.0))
+        self._looks.clear()
+        self._update(Snapshot(name, total, currency=currency))
 
     def ended(self, rollouts: Sequence[Rollout]) -> None:
         """Report the stage as done, with these rollouts as its outcome."""
-        scores = [r.score for r in rollouts if r.score is not None]
-        tokens = sum(r.prompt_tokens + r.completion_tokens for r in rollouts if not r.reused)
-        mean = sum(scores) / len(scores) if scores else None
-        self._update(replace(self._snapshot, done=self._snapshot.total, score=mean, tokens=tokens))
+        tally = Tally(None, None)
+        for rollout in rollouts:
+            tally.add(rollout)
+        self._update(replace(self._snapshot, tasks=replace(tally.status, done=self._snapshot.total)))
 
-    def seen(self, done: int, tokens: int) -> None:
-        """Report what a running Spark job has on storage so far."""
-        self._update(replace(self._snapshot, done=min(done, self._snapshot.total), tokens=tokens))
+    def seen(self, tasks: TaskStatus) -> None:
+        """Report what the tasks of a running Spark job have counted so far, all together."""
+        now = self.clock()
+        self._looks.append((now, tasks.done))
+        while now - self._looks[0][0] > _RATE_OVER_S:
+            self._looks.popleft()
+        since, before = self._looks[0]
+        gained = tasks.done - before
+        per_s = gained / (now - since) if gained > 0 and now > since else None
+        self._update(replace(self._snapshot, tasks=tasks, per_s=per_s))
 
     def finish_stage(self) -> None:
         """Report the stage as done."""
-        self._update(replace(self._snapshot, done=self._snapshot.total))
+        tasks = replace(self._snapshot.tasks, done=self._snapshot.total, in_flight=0)
+        self._update(replace(self._snapshot, tasks=tasks))
 
     def tell(self, line: str) -> None:
         """Tell a line: a candidate's score, a rejected proposal, a verdict."""
@@ -89,24 +117,20 @@ class Progress:
 
 
 @contextlib.contextmanager
-def watch_segments(ledger: LedgerLocation, evaluation_id: str, progress: Progress) -> Iterator[None]:
-    """While the block runs, report what the evaluation's tasks have put into the ledger.
+def watch_tasks(folder: StatusFolder, progress: Progress) -> Iterator[None]:
+    """While the block runs, report what the evaluation's tasks say of themselves.
 
     Works wherever the executors are, because it reads storage and no Spark internals.
     """
     stop = threading.Event()
 
     def look() -> None:
-        seen: dict[str, tuple[int, int]] = {}
         while not stop.wait(_LOOK_EVERY_S):
             try:
-                for path in ledger.segments(evaluation_id):
-                    if path not in seen:
-                        seen[path] = _count(ledger, path)
-                progress.seen(sum(n for n, _ in seen.values()), sum(t for _, t in seen.values()))
+                progress.seen(total(folder.statuses().values()))
             except Exception:
                 # Progress only; the job itself reports what is wrong with its storage.
-                log.debug("can't read the ledger's segments for progress", exc_info=True)
+                log.debug("can't read the tasks' statuses for progress", exc_info=True)
 
     thread = threading.Thread(target=look, name="promptmill-progress", daemon=True)
     thread.start()
@@ -115,14 +139,3 @@ def watch_segments(ledger: LedgerLocation, evaluation_id: str, progress: Progres
     finally:
         stop.set()
         thread.join()
-
-
-def _count(ledger: LedgerLocation, path: str) -> tuple[int, int]:
-    """Answers and tokens in one segment."""
-    import pyarrow.parquet as pq
-
-    filesystem, _ = ledger.filesystem()
-    table = pq.read_table(path, filesystem=filesystem, columns=["kind", "prompt_tokens", "completion_tokens"])
-    kinds = table.column("kind").to_pylist()
-    tokens = sum(table.column("prompt_tokens").to_pylist()) + sum(table.column("completion_tokens").to_pylist())
-    return sum(kind == "answer" for kind in kinds), tokens

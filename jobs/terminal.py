@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from engine.progress import Progress, Snapshot
 
 # Where the output is no terminal (a job's log), a line of progress at most so often.
-_LINE_EVERY_S = 10.0
+_LINE_EVERY_S = 30.0
 # Libraries whose INFO lines would drown ours.
 _CHATTY = ("mlflow", "alembic", "py4j", "pyspark", "databricks", "asyncio")
 
@@ -152,15 +152,35 @@ def download_progress() -> Iterator[Callable[[Fetched], None]]:
 
 def facts(snapshot: Snapshot) -> str:
     """Return what stands beside the bar: score, tokens, time taken and left."""
-    parts = []
+    tasks, parts = snapshot.tasks, []
     if snapshot.score is not None:
         parts.append(f"score {snapshot.score:.3f}")
-    if snapshot.tokens:
-        parts.append(f"{snapshot.tokens:,} tokens")
-    parts.append(f"{snapshot.elapsed_s:.0f} s")
+    if snapshot.per_s:
+        parts.append(f"{snapshot.per_s:,.0f} rows/s")
+    counts = ("in flight", tasks.in_flight), ("refused", tasks.refused), ("retried", tasks.retried)
+    parts += [f"{count:,} {name}" for name, count in (*counts, ("failed", tasks.failed)) if count]
+    if tasks.reused:
+        parts.append(f"{tasks.reused:,} from the ledger")
+    if tasks.tokens:
+        parts.append(f"{tasks.tokens:,} tokens")
+    if tasks.cost:
+        parts.append(f"{tasks.cost:,.4f} {snapshot.currency}")
+    parts.append(shown_seconds(snapshot.elapsed_s))
     if snapshot.left_s is not None and snapshot.done < snapshot.total:
-        parts.append(f"about {snapshot.left_s:.0f} s left")
+        parts.append(f"about {shown_seconds(snapshot.left_s)} left")
     return " · ".join(parts)
+
+
+def shown_seconds(seconds: float) -> str:
+    """Return a duration as a person says it.
+
+    >>> shown_seconds(42), shown_seconds(200), shown_seconds(8000)
+    ('42 s', '3 min 20 s', '2 h 13 min')
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
 class _Lines:

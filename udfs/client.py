@@ -16,8 +16,9 @@ import aiohttp
 import tenacity
 
 from udfs.endpoint import Endpoint, SecretFromEnv
-from udfs.errors import CallError, ErrorKind, InputError, call_error
+from udfs.errors import CallError, ErrorKind, InputError, PromptFailure, call_error
 from udfs.flow import Clock, FlowControl, Sleep
+from udfs.health import Health
 from udfs.prompt import Message
 from udfs.well_formed import well_formed
 
@@ -25,8 +26,6 @@ from udfs.well_formed import well_formed
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 20.0
 # English text has about four characters a token; only an estimate until the answer's usage settles it.
 _CHARACTERS_PER_TOKEN = 4
-# After so many refusals of the credentials in a row, the remaining calls of this process are not sent at all.
-_CREDENTIAL_REFUSALS = 3
 
 
 @dataclass(frozen=True)
@@ -64,6 +63,7 @@ class ChatClient:
         clock: Clock = time.monotonic,
         sleep: Sleep = asyncio.sleep,
         rng: random.Random | None = None,
+        health: Health | None = None,
     ) -> None:
         self.endpoint = endpoint
         self.flow = flow
@@ -77,7 +77,9 @@ class ChatClient:
             self._headers["Authorization"] = f"Bearer {self._secret}"
         named: dict[str, Any] = {"model": endpoint.name} if endpoint.provider != "databricks" else {}
         self._body = named | endpoint.sampling.body()
-        self._credential_refusals = 0
+        self.health = health or Health(endpoint.url, clock=clock)
+        self.in_flight = 0
+        self._held = False
 
     async def ask(
         self, messages: Sequence[Message], *, response_format: Mapping[str, Any] | None = None, seed: int | None = None
@@ -115,7 +117,8 @@ class ChatClient:
             # endpoint's doing: under a tight rate it alone may take longer, and every call would lose its retries.
             spent_s = self._clock() - call.started - call.queued_s + state.upcoming_sleep
             # A refusal is the endpoint's word to wait, not a failure: only the deadline bounds how long we heed it.
-            return call.attempts - call.refused >= limits.max_attempts or spent_s > limits.deadline_s
+            used_up = call.attempts - call.refused >= limits.max_attempts or spent_s > limits.deadline_s
+            return used_up or self.health.verdict() is not None
 
         return tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception(lambda e: isinstance(e, CallError) and e.kind.is_retryable),
@@ -135,17 +138,17 @@ class ChatClient:
         return self._rng.uniform(ceiling / 2, ceiling)
 
     async def _attempt(self, data: bytes, estimate: int, call: _Call) -> Answer:
-        self._check_credentials()
+        self._check_health()
         queued_at = self._clock()
         await self.flow.acquire(estimate)
         call.queued_s += self._clock() - queued_at
         failure: CallError | None = None
         answer: Answer | None = None
         try:
-            # Again: while this one waited for its turn, others may have been refused.
-            self._check_credentials()
+            # Again: while this one waited for its turn, others may have found the endpoint dead.
+            self._check_health()
             call.attempts += 1
-            answer = _with_estimate(await self._send(data), len(data))
+            answer = await self._observed(data)
         except CallError as error:
             failure = error
             call.refused += error.kind is ErrorKind.RATE_LIMITED
@@ -157,17 +160,34 @@ class ChatClient:
                 failure=failure.kind if failure else None,
                 retry_after_s=failure.retry_after_s if failure else None,
             )
-            if failure is not None and failure.kind is ErrorKind.CREDENTIALS:
-                self._credential_refusals += 1
-            elif answer is not None:
-                self._credential_refusals = 0
         return answer
 
-    def _check_credentials(self) -> None:
-        if self._credential_refusals >= _CREDENTIAL_REFUSALS:
-            raise call_error(
-                ErrorKind.CREDENTIALS, f"{self.endpoint.url} refused these credentials before; not asked again"
-            )
+    async def _observed(self, data: bytes) -> Answer:
+        """Send, and let the endpoint's health know how it ended."""
+        if self._held:
+            await asyncio.get_running_loop().create_future()  # until it is cancelled
+        sent_at = self._clock()
+        self.in_flight += 1
+        try:
+            answer = _with_estimate(await self._send(data), len(data))
+        except PromptFailure:
+            self.health.answered()
+            raise
+        except CallError as error:
+            self.health.failed(error.kind, error.message, took_s=self._clock() - sent_at)
+            raise
+        finally:
+            self.in_flight -= 1
+        self.health.answered()
+        return answer
+
+    def hold(self) -> None:
+        """Send nothing from now on: calls in flight may end, all others wait until they are cancelled."""
+        self._held = True
+
+    def _check_health(self) -> None:
+        if (reason := self.health.verdict()) is not None:
+            raise call_error(reason.kind, f"{reason.message}; not asked again")
 
     async def _send(self, data: bytes) -> Answer:
         started = self._clock()

@@ -7,7 +7,8 @@
     ├── CallError             one call to an endpoint failed; ``.kind`` says how
     │   ├── InfrastructureError   not the prompt's fault: the row stays unscored
     │   └── PromptFailure         the prompt's own fault: the row scores 0, with feedback that says so
-    └── LedgerError           the ledger can't be read or written
+    ├── LedgerError           the ledger can't be read or written
+    └── EvaluationStopped     all tasks of an evaluation end: a dead endpoint, refused credentials, Ctrl-C
 
 A row's failure is data (:class:`RowError`), a run's failure is an exception.
 """
@@ -34,6 +35,7 @@ class ErrorKind(enum.StrEnum):
     REJECTED = "rejected"
     JUDGE = "judge"
     SCORER = "scorer"
+    BUDGET = "budget"
     CONTENT_FILTER = "content_filter"
     CONTEXT_LENGTH = "context_length"
     UNPARSABLE = "unparsable"
@@ -65,6 +67,15 @@ class InputError(PromptmillError):
 
 class LedgerError(PromptmillError):
     """The ledger can't be read or written."""
+
+
+class EvaluationStopped(PromptmillError):  # noqa: N818 - an end, not always a defect
+    """An evaluation ends before all its rows were asked; ``kind`` is a kind of failure, or ``interrupted``."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
 
 
 class CallError(PromptmillError):

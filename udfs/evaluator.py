@@ -7,19 +7,24 @@ import json
 import time
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from udfs import event_loop
+from udfs.allowance import Allowance, Purse
 from udfs.client import Answer, ChatClient
-from udfs.endpoint import Endpoint, tightest
+from udfs.endpoint import Endpoint, Limits, tightest
 from udfs.errors import CallError, ErrorKind, LedgerError, PromptFailure, PromptmillError, RowError, call_error
 from udfs.flow import FixedWindow
 from udfs.ledger import Entry, LedgerLocation, SegmentLedger, answer_key, verdict_key
-from udfs.prompt import Prompt
+from udfs.prompt import Message, Prompt
 from udfs.rollout import Item, Rollout
 from udfs.scorers import mix
 from udfs.scorers.protocol import Judge, Score, Scorer, Subject, Weighted
+from udfs.tally import Tally
+from udfs.task_status import StatusFolder, TaskStatus
+from udfs.task_watch import TaskWatch, end_when_dead
 from udfs.window import stream
 
 # A judge whose reply is no verdict is asked again so often, then the row stays unscored.
@@ -34,6 +39,8 @@ class EvaluationPlan:
 
     ``prompts`` maps candidate ids to prompts; ``tasks`` is how many tasks share the endpoints' limits;
     ``evaluation_id`` names this evaluation's segments, so that a retried task finds its earlier attempts'.
+    ``allowance`` is what the whole evaluation may spend; ``watched`` says that the driver has opened its
+    ``status_folder``, through which tasks report and are stopped.
     """
 
     endpoint: Endpoint
@@ -44,6 +51,13 @@ class EvaluationPlan:
     run_id: str
     tasks: int = 1
     sample: int = 0
+    allowance: Allowance = field(default_factory=Allowance)
+    watched: bool = False
+
+    @property
+    def status_folder(self) -> StatusFolder:
+        """Where the evaluation's tasks and the driver tell each other how it goes."""
+        return StatusFolder(self.ledger.root, self.evaluation_id)
 
 
 class Evaluator:
@@ -55,6 +69,9 @@ class Evaluator:
         self._clients: dict[tuple[str, str, str, str], ChatClient] = {}
         self._flows: dict[tuple[str, str, str], FixedWindow] = {}
         self._judging: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
+        self._purse = Purse(plan.allowance.share(plan.tasks), clock=time.time)
+        judge = next(iter(self._judges()), None)
+        self._tally = Tally(plan.endpoint.price, judge.endpoint.price if judge else None)
 
     def _judges(self) -> list[Judge]:
         return [weighted.scorer for weighted in self._plan.mix if isinstance(weighted.scorer, Judge)]
@@ -67,8 +84,36 @@ class Evaluator:
         """How many items are worth having under way."""
         return self._plan.endpoint.limits.share(self._plan.tasks).max_concurrency or 1
 
+    def status(self) -> TaskStatus:
+        """How far this task is."""
+        clients = self._clients.values()
+        return replace(
+            self._tally.status,
+            in_flight=sum(client.in_flight for client in clients),
+            answered_at=max((client.health.answered_at for client in clients), default=0.0),
+        )
+
+    def verdict(self) -> RowError | None:
+        """Return why there is no use in going on: one of the endpoints is dead or refuses us."""
+        return next((bad for client in self._clients.values() if (bad := client.health.verdict())), None)
+
+    def hold(self) -> None:
+        """Send nothing from now on; what waits stays waiting until the stream is closed."""
+        for client in self._clients.values():
+            client.hold()
+
+    def share(self, tasks: int) -> None:
+        """Share the cluster's limits among so many tasks from now on: others have ended."""
+        for place, flow in self._flows.items():
+            flow.limit(self._limits(place).share(tasks))
+
     async def evaluate(self, item: Item) -> Rollout:
         """Return the item's rollout; a failed call is a rollout with an error, never an exception."""
+        rollout = await self._evaluate(item)
+        self._tally.add(rollout)
+        return rollout
+
+    async def _evaluate(self, item: Item) -> Rollout:
         inputs = json.loads(item.inputs)
         entries = {entry.key: entry for entry in item.known}
         blank = Rollout(item.candidate_id, item.row_id)
@@ -102,7 +147,7 @@ class Evaluator:
             failure: CallError | None = None
             answer: Answer | None = None
             try:
-                answer = await client.ask(messages)
+                answer = await self._paid(client, messages)
             except PromptFailure as error:
                 failure = error
             entry = self._entry(item, key, "answer", plan.endpoint, answer, failure)
@@ -189,7 +234,7 @@ class Evaluator:
         for sample in range(_VERDICT_TRIES):
             # The same request at temperature 0 brings the same reply: another try needs another seed.
             try:
-                answer = await client.ask(messages, response_format=judge.response_format, seed=sample or None)
+                answer = await self._paid(client, messages, response_format=judge.response_format, seed=sample or None)
             except CallError as error:
                 return _asked_in_vain(rollout, error), error
             rollout = _judged(rollout, answer)
@@ -201,6 +246,27 @@ class Evaluator:
             self._ledger.keep(self._entry(item, key, "verdict", judge.endpoint, answer, None))
             return rollout, score
         return rollout, unread or call_error(ErrorKind.JUDGE, "no verdict")
+
+    async def _paid(self, client: ChatClient, messages: Sequence[Message], **options: Any) -> Answer:
+        """Ask, if the allowance covers it."""
+        purse, endpoint = self._purse, client.endpoint
+        if not purse.is_limited:
+            return await client.ask(messages, **options)
+        prompt, completion = self._tally.foreseen(endpoint, messages)
+        cost = endpoint.price.cost(prompt, completion) if endpoint.price else 0.0
+        reserved = prompt + completion
+        if not await purse.reserve(reserved, cost):
+            raise call_error(ErrorKind.BUDGET, "not asked: the budget is spent")
+        answer: Answer | None = None
+        try:
+            answer = await client.ask(messages, **options)
+        finally:
+            prompt, completion = (answer.prompt_tokens, answer.completion_tokens) if answer else (0, 0)
+            paid = endpoint.price.cost(prompt, completion) if endpoint.price else 0.0
+            if answer is not None:
+                self._tally.answered(endpoint, completion)
+            purse.settle(reserved, cost, tokens=prompt + completion, cost=paid)
+        return answer
 
     def _known_verdict(self, rollout: Rollout, entry: Entry) -> Rollout:
         # Paid for by this very pair before this run was interrupted: it counts as this run's, as the answer does.
@@ -242,12 +308,14 @@ class Evaluator:
             session = await event_loop.session()
             place = _place(endpoint)
             if place not in self._flows:
-                here = [e.limits for e in self._endpoints() if _place(e) == place]
-                limits = tightest(here).share(self._plan.tasks)
+                limits = self._limits(place).share(self._plan.tasks)
                 self._flows[place] = FixedWindow(limits, clock=time.monotonic, sleep=asyncio.sleep)
             # Checked again: another item may have made it while this one waited for the session.
             self._clients.setdefault(key, ChatClient(endpoint, self._flows[place], session))
         return self._clients[key]
+
+    def _limits(self, place: tuple[str, str, str]) -> Limits:
+        return tightest([e.limits for e in self._endpoints() if _place(e) == place])
 
 
 def _judged(rollout: Rollout, verdict: Answer | Entry) -> Rollout:
@@ -298,14 +366,35 @@ def evaluate_stream(
 
     What earlier attempts of this partition left in the ledger is not called again. The ledger's last segment is
     closed when the stream ends, however it ends.
+
+    Raises:
+        EvaluationStopped: an endpoint is dead or refuses us, or somebody has stopped the evaluation.
+        LedgerError: answers can't be kept.
+        InputError: this worker does not see the driver's storage.
     """
     writer = f"{plan.evaluation_id}-p{partition:05d}"
     ledger = SegmentLedger(plan.ledger, writer, known=plan.ledger.entries(f"{writer}-"))
     evaluator = Evaluator(plan, ledger)
     loop = event_loop.event_loop()
+    watch: TaskWatch | None = None
+    if plan.watched:
+        watch = TaskWatch(plan.status_folder, evaluator, partition=partition, tasks=plan.tasks)
+        watch.begin()
     try:
-        yield from stream(
-            batches, evaluator.evaluate, loop=loop, ahead=2 * evaluator.window, held=_HELD_ITEMS + evaluator.window
-        )
-    finally:
-        event_loop.run(ledger.close())
+        try:
+            yield from stream(
+                batches,
+                evaluator.evaluate,
+                loop=loop,
+                ahead=2 * evaluator.window,
+                held=_HELD_ITEMS + evaluator.window,
+                beside=watch.watch if watch else partial(end_when_dead, evaluator),
+            )
+        finally:
+            event_loop.run(ledger.close())
+    except LedgerError as error:
+        if watch:
+            watch.give_up(error)
+        raise
+    if watch:
+        watch.end()

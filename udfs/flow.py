@@ -103,6 +103,10 @@ class FixedWindow:
                 self._places.release()
                 raise
 
+    def limit(self, limits: Limits) -> None:
+        """Set a new share of the limits."""
+        del limits
+
     def settle(self, *, estimated: int, actual: int, failure: ErrorKind | None, retry_after_s: float | None) -> None:
         """Give the place back; correct the token budget by what was really used."""
         self._places.release()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -38,6 +38,9 @@ class _Flight(Generic[T, R]):
         self._loop.call_soon_threadsafe(self._spawn, items, batch)
         return batch
 
+    def accompany(self, beside: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._loop.call_soon_threadsafe(self._spawn_beside, beside)
+
     def cancel(self) -> None:
         self._loop.call_soon_threadsafe(lambda: [task.cancel() for task in self._tasks])
 
@@ -46,6 +49,19 @@ class _Flight(Generic[T, R]):
             task = self._loop.create_task(self._one(item, position, batch))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+
+    def _spawn_beside(self, beside: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        task = self._loop.create_task(self._watched(beside))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _watched(self, beside: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        try:
+            await beside()
+        except Exception as error:
+            with self.changed:
+                self.failure = self.failure or error
+                self.changed.notify()
 
     async def _one(self, item: T, position: int, batch: _Batch[R]) -> None:
         try:
@@ -71,16 +87,17 @@ def stream(
     loop: asyncio.AbstractEventLoop,
     ahead: int,
     held: int,
+    beside: Callable[[], Coroutine[Any, Any, None]] | None = None,
 ) -> Iterator[list[R]]:
     """Yield one list of results a batch, in order, while later batches are already under way.
 
     ``batches`` is read from the calling thread; ``work`` runs on ``loop``, which must run in another thread. A batch
     is started whenever fewer than ``ahead`` items are unfinished, unless ``held`` items wait behind a straggler (this
     bounds memory). What limits the calls in flight is the flow control inside ``work``. Closing the generator cancels
-    what is under way.
+    what is under way. ``beside`` runs on the loop as long as the stream does; what it raises ends the stream.
 
     Raises:
-        BaseException: the first exception that ``work`` raised.
+        BaseException: the first exception that ``work`` or ``beside`` raised.
 
     >>> from udfs.event_loop import event_loop
     >>> async def double(x): return 2 * x
@@ -91,6 +108,8 @@ def stream(
     waiting: deque[_Batch[R]] = deque()
     source = iter(batches)
     exhausted = False
+    if beside is not None:
+        flight.accompany(beside)
     try:
         while True:
             while not exhausted and flight.unfinished < ahead and _size(waiting) < held:

@@ -17,6 +17,7 @@ from engine.scripted_endpoint import Reply, ScriptedEndpoint
 from udfs.client import ChatClient
 from udfs.endpoint import Endpoint, Limits, Sampling, Secret, SecretFromEnv
 from udfs.errors import CallError, ErrorKind, InfrastructureError, InputError, PromptFailure
+from udfs.health import Health
 
 HELLO = [{"role": "user", "content": "hello"}]
 SECRET = "sk-0123456789abcdef"  # noqa: S105 - nobody's
@@ -44,14 +45,15 @@ class Flow:
         self.settled.append(how)
 
 
-def asked(endpoint, *, times=1, time=None, flow=None, **options):
+def asked(endpoint, *, times=1, time=None, flow=None, health=None, **options):
     """Ask ``times`` in a row; return what each brought (an answer or an error), the time and the flow."""
     time = time or FakeTime()
     flow = flow or Flow(time)
 
     async def ask():
         async with aiohttp.ClientSession() as session:
-            client = ChatClient(endpoint, flow, session, clock=time.clock, sleep=time.sleep, rng=random.Random(1))
+            rng, clock = random.Random(1), time.clock
+            client = ChatClient(endpoint, flow, session, clock=clock, sleep=time.sleep, rng=rng, health=health)
             found = []
             for _ in range(times):
                 try:
@@ -67,9 +69,9 @@ def asked(endpoint, *, times=1, time=None, flow=None, **options):
 
 def scripted(script, **settings):
     """Ask a scripted endpoint once; return what came, the endpoint, the time and the flow."""
-    limits = settings.pop("limits", Limits(max_attempts=3))
+    limits, health = settings.pop("limits", Limits(max_attempts=3)), settings.pop("health", None)
     with ScriptedEndpoint(script) as server:
-        found, time, flow = asked(Endpoint("m", base_url=server.base_url, limits=limits, **settings))
+        found, time, flow = asked(Endpoint("m", base_url=server.base_url, limits=limits, **settings), health=health)
     return found[0], server, time, flow
 
 
@@ -358,7 +360,8 @@ def test_a_retry_after_that_makes_no_sense_is_passed_over(asked_for):
 
 def test_backoff_doubles_with_jitter_up_to_its_longest():
     """Each wait lies between half its ceiling and its ceiling: 0.5 s, 1 s, 2 s, … 20 s."""
-    _, server, time, _ = scripted(lambda _: Reply(status=500), limits=Limits(max_attempts=9))
+    alive = Health("m", clock=lambda: 0.0)
+    _, server, time, _ = scripted(lambda _: Reply(status=500), limits=Limits(max_attempts=9), health=alive)
     assert len(server.calls) == 9
     ceilings = [0.5, 1, 2, 4, 8, 16, 20, 20]
     assert all(c / 2 <= s <= c for s, c in zip(time.slept, ceilings, strict=True))

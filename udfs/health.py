@@ -1,0 +1,88 @@
+"""Health of one endpoint as a process sees it: says when there is no use in asking on.
+
+An outage that passes is survived; an endpoint that is dead, or refuses the credentials or every request, ends the run
+within a minute instead of burning every row's retries for hours.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from udfs.errors import ErrorKind, RowError
+
+# An endpoint is dead when nothing but failures came back for so long. Restarts and failovers take 20 s and more; and a
+# person wants to be told within a minute.
+DEAD_AFTER_S = 40.0
+# Fewer failures than this prove nothing, however long they took.
+_FEW = 5
+# So many refusals of the credentials in a row are no hiccup.
+_CREDENTIAL_REFUSALS = 3
+# An endpoint that has never answered and rejected so many requests knows no such model, or no such API.
+_REJECTIONS = 50
+
+
+class Health:
+    """Learns from the end of each attempt; used from one event loop. ``answered_at`` is Unix time, 0 before."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._url = url
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._failing_since: float | None = None
+        self._failures = 0
+        self._credential_refusals = 0
+        self._rejections = 0
+        self._last: RowError | None = None
+        self._lived_at = clock()
+        self.answered_at = 0.0
+
+    def answered(self) -> None:
+        """An answer came, or a failure of the prompt's own: the endpoint lives."""
+        self.answered_at = self._wall_clock()
+        self._lived_at = self._clock()
+        self._failing_since = None
+        self._failures = self._credential_refusals = self._rejections = 0
+
+    def failed(self, kind: ErrorKind, message: str, *, took_s: float = 0.0) -> None:
+        """An attempt failed after ``took_s`` seconds. A refusal by rate says that the endpoint lives."""
+        self._last = RowError(kind, message)
+        if kind is ErrorKind.RATE_LIMITED:
+            self._lived_at = self._clock()
+            self._failing_since = None
+            self._failures = 0
+        elif kind is ErrorKind.CREDENTIALS:
+            self._credential_refusals += 1
+        elif kind is ErrorKind.REJECTED:
+            self._rejections += 1
+        elif kind.is_retryable:
+            self._failures += 1
+            if self._failing_since is None:
+                # From when it was sent: an endpoint that lets every call hang is dead after the first time-outs.
+                self._failing_since = max(self._clock() - took_s, self._lived_at)
+
+    def verdict(self) -> RowError | None:
+        """Return why there is no use in asking on; ``None`` while there is.
+
+        >>> health = Health("http://model")
+        >>> for _ in range(3): health.failed(ErrorKind.CREDENTIALS, "HTTP 401")
+        >>> health.verdict().message
+        'http://model refuses the credentials (HTTP 401)'
+        """
+        last = self._last.message if self._last else ""
+        if self._credential_refusals >= _CREDENTIAL_REFUSALS:
+            return RowError(ErrorKind.CREDENTIALS, f"{self._url} refuses the credentials ({last})")
+        if self._rejections >= _REJECTIONS and not self.answered_at:
+            return RowError(ErrorKind.REJECTED, f"{self._url} rejects every request ({last})")
+        if self._failing_since is not None and self._failures >= _FEW:
+            down_s = self._clock() - self._failing_since
+            if down_s >= DEAD_AFTER_S:
+                kind = self._last.kind if self._last else ErrorKind.NETWORK
+                return RowError(kind, f"{self._url} has answered nothing for {down_s:.0f} s ({last})")
+        return None

@@ -1,0 +1,91 @@
+"""A task's running count: what it has done and used, and what the next call will take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from udfs.endpoint import Endpoint, Price
+from udfs.errors import ErrorKind
+from udfs.prompt import Message
+from udfs.rollout import Rollout
+from udfs.task_status import TaskStatus
+
+# English text has about four characters a token; corrected by what the endpoint reports as soon as it has answered.
+_CHARACTERS_PER_TOKEN = 4
+# What an answer is taken to have where neither max_tokens nor an earlier answer says.
+_FIRST_COMPLETION_TOKENS = 256
+
+
+@dataclass
+class _Seen:
+    calls: int = 0
+    completion: int = 0
+
+
+class Tally:
+    """Counts finished rows; used from one event loop. ``target_price`` and ``judge_price`` turn tokens into money."""
+
+    def __init__(self, target_price: Price | None, judge_price: Price | None) -> None:
+        self._target_price = target_price
+        self._judge_price = judge_price
+        self._seen: dict[str, _Seen] = {}
+        self.done = self.reused = self.failed = self.retried = self.refused = 0
+        self.tokens = self.scored = 0
+        self.cost = self.score_sum = 0.0
+
+    def add(self, rollout: Rollout) -> None:
+        """Count a finished row."""
+        r = rollout
+        self.done += 1
+        self.refused += r.refused
+        if r.score is not None:
+            self.scored += 1
+            self.score_sum += r.score
+        elif r.error is not None and r.error.kind is not ErrorKind.BUDGET:
+            self.failed += 1
+        if r.reused:
+            self.reused += 1
+        else:
+            self.retried += max(0, r.attempts - 1)
+            self._spend(self._target_price, r.prompt_tokens, r.completion_tokens)
+        if r.judge_calls:
+            self.retried += max(0, r.judge_attempts - r.judge_calls)
+            self._spend(self._judge_price, r.judge_prompt_tokens, r.judge_completion_tokens)
+
+    def _spend(self, price: Price | None, prompt: int, completion: int) -> None:
+        self.tokens += prompt + completion
+        if price is not None:
+            self.cost += price.cost(prompt, completion)
+
+    @property
+    def status(self) -> TaskStatus:
+        """The count as it is reported."""
+        return TaskStatus(
+            done=self.done,
+            reused=self.reused,
+            failed=self.failed,
+            retried=self.retried,
+            refused=self.refused,
+            tokens=self.tokens,
+            cost=self.cost,
+            score_sum=self.score_sum,
+            scored=self.scored,
+        )
+
+    def answered(self, endpoint: Endpoint, completion_tokens: int) -> None:
+        """Learn how long this endpoint's answers are."""
+        seen = self._seen.setdefault(endpoint.endpoint_id, _Seen())
+        seen.calls += 1
+        seen.completion += completion_tokens
+
+    def foreseen(self, endpoint: Endpoint, messages: Sequence[Message]) -> tuple[int, int]:
+        """Return the prompt and completion tokens that a call will take: its text, and the mean answer so far.
+
+        Before the first answer that is ``max_tokens``, or a guess where the endpoint has none.
+        """
+        prompt = sum(len(message["content"]) for message in messages) // _CHARACTERS_PER_TOKEN + 1
+        seen = self._seen.get(endpoint.endpoint_id)
+        if seen is not None:
+            return prompt, round(seen.completion / seen.calls)
+        return prompt, endpoint.sampling.max_tokens or _FIRST_COMPLETION_TOKENS

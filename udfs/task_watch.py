@@ -1,0 +1,135 @@
+"""What runs beside a task's calls: reports how far it is, ends it when all shall end, takes over freed limits."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from udfs.errors import EvaluationStopped, LedgerError
+from udfs.health import DEAD_AFTER_S
+from udfs.task_status import StatusFolder, Stop
+
+if TYPE_CHECKING:
+    from udfs.evaluator import Evaluator
+
+log = logging.getLogger(__name__)
+
+# How often a task looks after itself, writes its status, and lists the folder.
+_TICK_S = 0.5
+_REPORT_EVERY_S = 2.0
+# When all shall end, calls in flight, which are paid for, get so long to be answered.
+_GRACE_S = 3.0
+
+
+async def end_when_dead(evaluator: Evaluator) -> None:
+    """Run beside an evaluation that has no other tasks, until cancelled.
+
+    Raises:
+        EvaluationStopped: an endpoint is dead or refuses us.
+    """
+    while True:
+        await asyncio.sleep(_TICK_S)
+        dead = evaluator.verdict()
+        if dead is not None:
+            raise EvaluationStopped(dead.kind.value, dead.message)
+
+
+class TaskWatch:
+    """Watches over one task of an evaluation whose tasks share ``folder``; lives on the event loop."""
+
+    def __init__(self, folder: StatusFolder, evaluator: Evaluator, *, partition: int, tasks: int) -> None:
+        self._folder = folder
+        self._evaluator = evaluator
+        self._partition = partition
+        self._tasks = tasks
+        self._ended: frozenset[int] = frozenset()
+
+    def begin(self) -> None:
+        """Make sure, before the first call, that storage is shared and that nobody has stopped the evaluation.
+
+        Raises:
+            InputError: this machine does not see the driver's storage.
+            EvaluationStopped: somebody has.
+            LedgerError: storage can't be written, so answers could not be kept.
+        """
+        self._folder.check_shared()
+        self._raise_if_stopped()
+        try:
+            self._folder.report(self._partition, self._evaluator.status())
+        except OSError as error:
+            raise LedgerError(
+                f"{self._folder.root} can't be written: {error}; make room or mend the rights, then start the same "
+                "command again"
+            ) from error
+
+    def end(self) -> None:
+        """Report for the last time; what this task held of the limits passes to the others."""
+        try:
+            self._folder.report(self._partition, self._evaluator.status())
+            self._folder.end(self._partition)
+        except OSError as error:
+            log.warning("can't write the status of partition %d: %s", self._partition, error)
+
+    def give_up(self, error: LedgerError) -> None:
+        """Stop all tasks: answers can't be kept, so each further one would be paid for in vain."""
+        with contextlib.suppress(OSError):  # it is most likely full or forbidden, too; a new attempt then ends at once
+            self._folder.stop(Stop("ledger", str(error)))
+
+    async def watch(self) -> None:
+        """Run until cancelled.
+
+        Raises:
+            EvaluationStopped: the evaluation shall end; calls in flight were given a few seconds.
+        """
+        reported_at = time.monotonic()
+        while True:
+            await asyncio.sleep(_TICK_S)
+            dead = self._evaluator.verdict()
+            if dead is not None:
+                await self._end_all(Stop(dead.kind.value, dead.message))
+            if time.monotonic() - reported_at >= _REPORT_EVERY_S:
+                reported_at = time.monotonic()
+                await self._report()
+
+    async def _report(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.run_in_executor(None, self._folder.report, self._partition, self._evaluator.status())
+            look = await loop.run_in_executor(None, self._folder.look)
+        except OSError as error:
+            # The ledger has its own word to say about storage that fails; a missed status harms nobody.
+            log.warning("can't write the status of partition %d: %s", self._partition, error)
+            return
+        if look.stopped:
+            await self._drain()
+            await loop.run_in_executor(None, self._raise_if_stopped)
+        if look.ended != self._ended:
+            self._ended = look.ended
+            self._evaluator.share(max(1, self._tasks - len(look.ended - {self._partition})))
+
+    async def _end_all(self, stop: Stop) -> None:
+        """End this task, and all others unless their answers show that only this machine has lost the endpoint."""
+        loop = asyncio.get_running_loop()
+        try:
+            statuses = await loop.run_in_executor(None, self._folder.statuses)
+            latest = max((s.answered_at for p, s in statuses.items() if p != self._partition), default=0.0)
+            if time.time() - latest > DEAD_AFTER_S or stop.kind == "credentials":
+                await loop.run_in_executor(None, self._folder.stop, stop)
+        except OSError as error:
+            log.warning("can't tell the other tasks to stop: %s", error)
+        raise EvaluationStopped(stop.kind, stop.message)
+
+    async def _drain(self) -> None:
+        """Start nothing new, and wait a little for what is in flight."""
+        self._evaluator.hold()
+        until = time.monotonic() + _GRACE_S
+        while self._evaluator.status().in_flight and time.monotonic() < until:  # noqa: ASYNC110 - many calls, no one event
+            await asyncio.sleep(0.05)
+
+    def _raise_if_stopped(self) -> None:
+        stop = self._folder.stopped()
+        if stop is not None:
+            raise EvaluationStopped(stop.kind, stop.message)

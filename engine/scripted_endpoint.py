@@ -81,7 +81,7 @@ class Reply:
 Script = Callable[[Call], Reply | str]
 
 
-class Tally:
+class CallTally:
     """Counts by request (see :attr:`Call.key`): how often each was asked, and how often it was answered in full.
 
     All is counted from the endpoint's side: an answer that its caller did not live to read was paid for.
@@ -148,7 +148,7 @@ class ScriptedEndpoint:
         self._number = 0
         self.calls: list[Call] = []
         self.answered: list[Call] = []
-        self.tally = Tally()
+        self.tally = CallTally()
 
     @property
     def base_url(self) -> str:
@@ -169,7 +169,7 @@ class ScriptedEndpoint:
     def reset(self) -> None:
         """Begin to count and to record anew; what is in flight is counted nowhere."""
         with self._lock:
-            self.tally = Tally()
+            self.tally = CallTally()
             self.calls, self.answered = [], []
 
     def go_down(self) -> None:
@@ -226,7 +226,7 @@ class ScriptedEndpoint:
             with self._lock:
                 tally.end()
 
-    async def _reply(self, request: web.Request, call: Call, tally: Tally) -> web.StreamResponse:
+    async def _reply(self, request: web.Request, call: Call, tally: CallTally) -> web.StreamResponse:
         scripted = self._script(call)
         reply = scripted if isinstance(scripted, Reply) else Reply(scripted)
         if reply.delay_s:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from engine.scripted_endpoint import Tally
+from engine.scripted_endpoint import CallTally
 from udfs.ledger import SEGMENT_SECONDS
 
 # A segment is written by a thread once its time has come; on a machine with more to do than cores that takes a while.
 _WRITTEN_WITHIN_S = 2.0
 
 
-def unexcused(tally: Tally, killed_at: Sequence[float]) -> dict[str, list[float]]:
+def unexcused(tally: CallTally, killed_at: Sequence[float]) -> dict[str, list[float]]:
     """Return the requests that were answered again without a reason, with the times of their answers.
 
     The reason is a kill between the two answers that the first was in flight at, or younger than a segment's age.

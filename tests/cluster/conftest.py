@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from spark_clusters import CLUSTER_VARIABLE
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent / "faults")]
 
 cluster = os.environ.get(CLUSTER_VARIABLE, "")
 collect_ignore = [] if cluster.startswith(("standalone", "local-cluster")) else ["faults"]

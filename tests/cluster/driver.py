@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import processes
 from spark_clusters import ROOT, _spark_home
@@ -20,11 +22,13 @@ _COMMAND = "from jobs.cli import main; main()"
 class Driver:
     """One running command; its output goes into files beside ``log``."""
 
-    def __init__(self, words: Sequence[str], log: Path, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, words: Sequence[str], log: Path, environ: Mapping[str, str], *, under: Sequence[str] = ()
+    ) -> None:
         self.log = log
         with log.with_suffix(".out").open("w") as out, log.with_suffix(".err").open("w") as err:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _COMMAND, *words],
+                [*under, sys.executable, "-c", _COMMAND, *words],
                 cwd=ROOT,
                 env={**os.environ, **environ},
                 stdout=out,
@@ -86,8 +90,16 @@ class Drivers:
         self.started: list[Driver] = []
 
     def start(self, *words: str, environ: Mapping[str, str] | None = None) -> Driver:
+        """Start ``promptmill`` with these words."""
+        return self._start(words, environ or {}, ())
+
+    def start_under(self, under: Sequence[str], *words: str) -> Driver:
+        """Start a program that is given the whole command as its arguments."""
+        return self._start(words, {}, under)
+
+    def _start(self, words: Sequence[str], environ: Mapping[str, str], under: Sequence[str]) -> Driver:
         log = self._folder / f"driver-{len(self.started)}"
-        self.started.append(Driver(words, log, {**self._environ, **(environ or {})}))
+        self.started.append(Driver(words, log, {**self._environ, **environ}, under=under))
         return self.started[-1]
 
 
@@ -120,11 +132,16 @@ def _of_home(home: Path) -> list[int]:
     return [pid for pid in pids if str(home) in processes.command_line(pid)]
 
 
-def cluster_section(master: str = "local-cluster[2,1,512]") -> str:
+_CLUSTER_CONF = {
+    "spark.driver.memory": "640m",
+    "spark.executor.memory": "512m",
+    "spark.ui.enabled": "false",
+    "spark.sql.shuffle.partitions": "2",
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.bindAddress": "127.0.0.1",
+}
+
+
+def cluster_section(conf: Mapping[str, str] = MappingProxyType({})) -> str:
     """Return the ``spark`` section of a configuration for a small cluster."""
-    return f"""
-spark:
-  master: "{master}"
-  conf: {{spark.driver.memory: 640m, spark.executor.memory: 512m, spark.ui.enabled: "false",
-         spark.sql.shuffle.partitions: "2", spark.driver.host: 127.0.0.1, spark.driver.bindAddress: 127.0.0.1}}
-"""
+    return json.dumps({"master": "local-cluster[2,1,512]", "conf": {**_CLUSTER_CONF, **conf}})

@@ -24,7 +24,7 @@ _STEPS = (2, 1, -1, 0)
 def target(call: Call) -> str:
     care = int(re.findall(r"with care (\d+)", call.prompt)[-1])
     word = re.findall(r"word\d{3,}", call.prompt)[-1]
-    return word.upper() if _hash(word) % 100 < 12 * care else word
+    return word.upper() if _hash(word) % 100 < 12 * care else f"I would rather not say {word}."
 
 
 def reflection(call: Call) -> str:
@@ -39,7 +39,16 @@ def _hash(text: str) -> int:
     return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16)
 
 
-def config(folder: Path, *, target_url: str, reflection_url: str, rows: int, concurrency: int, steps: int = 3) -> Path:
+def config(
+    folder: Path,
+    *,
+    target_url: str,
+    reflection_url: str,
+    rows: int,
+    concurrency: int,
+    steps: int = 3,
+    spark: str | None = None,
+) -> Path:
     """Write a configuration into ``folder`` and return its path; all that is kept is kept under ``folder``, too."""
     data = folder / "rows.jsonl"
     data.write_text("".join(json.dumps(record) + "\n" for record in planted_world.records(rows)))
@@ -68,5 +77,6 @@ optimizations:
       minibatch_size: 8
 storage: {{root: {folder}/store}}
 mlflow: {{tracking_uri: "sqlite:///{folder}/mlflow.db", experiment: tests}}
-{cluster_section()}""")
+spark: {spark or cluster_section()}
+""")
     return path

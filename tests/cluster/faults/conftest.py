@@ -23,36 +23,29 @@ GOOD = Prompt.parse(world.GOOD)
 
 
 class Job:
-    """One evaluation of the good prompt, running in a thread of its own."""
+    """One evaluation of a prompt on a frame of rows, running in a thread of its own."""
 
-    def __init__(self, spark, endpoint, folder, *, rows, limits, run_id="run", mix=("exact_match",), records=None):
-        self.spark = spark
-        self.rows = rows
+    def __init__(self, spark, endpoint, folder, *, rows, frame=None, prompt=GOOD, mix=("exact_match",), judge=None):
         self.evaluation = Evaluation(
-            spark,
-            endpoint,
-            build_mix(mix, None),
-            Storage.at(str(folder), str(folder / run_id)),
-            run_id,
-            Progress(),
+            spark, endpoint, build_mix(mix, judge), Storage.at(str(folder), str(folder / "run")), "run", Progress()
         )
-        self.endpoint = endpoint
         self.total = rows
-        self.frame = rows_from_records(spark, records or world.records(rows)).cache()
-        self.frame.count()
+        self.prompt = prompt
+        self.frame = rows_from_records(spark, world.records(rows)) if frame is None else frame
         self.result = None
         self.failure = None
-        self.ended_at = 0.0
+        self.started_at = self.ended_at = 0.0
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def _run(self):
         try:
-            self.result = self.evaluation.frame([GOOD], self.frame, name=uuid.uuid4().hex, total=self.total)
+            self.result = self.evaluation.frame([self.prompt], self.frame, name=uuid.uuid4().hex, total=self.total)
         except BaseException as error:
             self.failure = error
         self.ended_at = time.monotonic()
 
     def start(self):
+        self.started_at = time.monotonic()
         self._thread.start()
         return self
 
@@ -89,7 +82,7 @@ def job(spark, tmp_path):
     def make(server, *, rows, concurrency=8, **options):
         limits = Limits(max_concurrency=concurrency, timeout_s=options.pop("timeout_s", 10))
         target = Endpoint("target", base_url=server.base_url, sampling=Sampling(temperature=0.0), limits=limits)
-        return Job(spark, target, tmp_path, rows=rows, limits=limits, **options)
+        return Job(spark, target, tmp_path, rows=rows, **options)
 
     return make
 

@@ -12,6 +12,7 @@ from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
 from engine.rows import rows_from_frame, rows_from_records
 from engine.scripted_endpoint import ScriptedEndpoint
+from engine.session import ship_udfs
 from engine.sources import keep_rows
 from engine.storage import Storage
 from udfs.endpoint import Endpoint, Limits
@@ -48,6 +49,7 @@ def test_hostile_inputs_arrive_as_they_are(rows, megabytes, spark, job, tmp_path
     size = max(1, rows // 20)
     for number in range(0, rows, size):
         pq.write_table(table.slice(number, size), tmp_path / "source" / f"{number:06d}.parquet")
+    ship_udfs(spark)
     read = rows_from_frame(spark.read.parquet((tmp_path / "source").as_uri()))
     storage = Storage.at(str(tmp_path), str(tmp_path / "rows"))
     kept = keep_rows(spark, read, storage, PROMPT.variables, source="hostile")

@@ -47,6 +47,7 @@ class Comparison:
     calls: dict[str, int]
     tokens: dict[str, int]
     cost: dict[str, Any] | None
+    saved: dict[str, Any]
     seconds: float
     table: str
 
@@ -96,12 +97,13 @@ def compare(
     result = evaluation.frame(prompts, rows, name=name, stage="evaluation", total=total * distinct)
     check_frame_coverage(result, prompts, settings.gate.min_coverage, "the data set")
     lines = {line["candidate_id"]: line for line in summarize(_scored_for_all(result, distinct), rows).collect()}
-    usage = evaluation.usage
+    usage, prices = evaluation.usage, (evaluation.endpoint.price, judge.price if judge else None, None)
     return Comparison(
         prompts=tuple(_scored(place, prompt, lines[prompt.candidate_id]) for place, prompt in named.items()),
         calls=usage.calls(),
         tokens=usage.token_counts(),
-        cost=usage.cost(evaluation.endpoint.price, judge.price if judge else None, None),
+        cost=usage.cost(*prices),
+        saved=usage.saved(*prices),
         seconds=round(time.monotonic() - started, 3),
         table=storage.folder(name),
     )

@@ -12,7 +12,7 @@ from udfs import event_loop
 from udfs.client import Answer, ChatClient
 from udfs.endpoint import Endpoint
 from udfs.errors import CallError, ErrorKind
-from udfs.flow import FixedWindow
+from udfs.flow import flow_control
 from udfs.ledger import Entry, LedgerLocation, SegmentLedger, reflection_key
 from udfs.prompt import Message
 from udfs.records import canonical_json
@@ -59,6 +59,7 @@ class ReflectionClient:
                 )
             else:
                 self._usage.reused += 1
+                self._usage.saved_reflection.add(entry.prompt_tokens, entry.completion_tokens)
             return entry.output or "", entry.error_message == _TRUNCATED
         answer = await self._answer(client, messages, sample, response_format)
         self._usage.add_reflection(
@@ -112,7 +113,8 @@ class ReflectionClient:
     async def _opened(self) -> tuple[ChatClient, SegmentLedger]:
         async with self._opening:
             if self._client is None or self._ledger is None:
-                flow = FixedWindow(self.endpoint.limits.share(1), clock=time.monotonic, sleep=asyncio.sleep)
+                place = (self.endpoint.provider, self.endpoint.base_url, self.endpoint.name)
+                flow = flow_control(place, self.endpoint.limits.share(1), tasks=1)
                 self._client = ChatClient(self.endpoint, flow, await event_loop.session())
                 writer = f"reflection-{self._run_id}"
                 self._ledger = SegmentLedger(self._location, writer, known=self._location.entries("reflection-"))

@@ -16,7 +16,16 @@ from udfs.allowance import Allowance, Purse
 from udfs.client import Answer, ChatClient
 from udfs.collector import seldom_collecting
 from udfs.endpoint import Endpoint, Limits, tightest
-from udfs.errors import CallError, ErrorKind, LedgerError, PromptFailure, PromptmillError, RowError, call_error
+from udfs.errors import (
+    CallError,
+    ErrorKind,
+    EvaluationStopped,
+    LedgerError,
+    PromptFailure,
+    PromptmillError,
+    RowError,
+    call_error,
+)
 from udfs.flow import FlowControl, flow_control
 from udfs.ledger import Entry, LedgerLocation, SegmentLedger, answer_key, verdict_key
 from udfs.prompt import Message, Prompt
@@ -26,7 +35,7 @@ from udfs.scorers.protocol import Judge, Score, Scorer, Subject, Weighted
 from udfs.scoring import Scoring
 from udfs.tally import Tally
 from udfs.task_status import StatusFolder, TaskStatus
-from udfs.task_watch import TaskWatch, end_when_dead
+from udfs.task_watch import TaskWatch, end_when_dead, raise_if_dead
 from udfs.window import stream
 
 # A judge whose reply is no verdict is asked again so often, then the row stays unscored.
@@ -123,8 +132,15 @@ class Evaluator:
             flow.limit(self._limits(place).share(tasks))
 
     async def evaluate(self, item: Item) -> Rollout:
-        """Return the item's rollout; a failed call is a rollout with an error, never an exception."""
+        """Return the item's rollout; a failed call is a rollout with an error, never an exception.
+
+        Raises:
+            EvaluationStopped: an endpoint is dead or refuses us, so that no further item is worth asking for.
+            LedgerError: the answer can't be kept.
+        """
         rollout = await self._evaluate(item)
+        if rollout.score is None:
+            raise_if_dead(self)  # no row is burnt on an endpoint that has been given up
         self._tally.add(rollout)
         return rollout
 
@@ -421,7 +437,7 @@ def evaluate_stream(
         finally:
             evaluator.close()
             event_loop.run(ledger.close())
-    except LedgerError as error:
+    except (LedgerError, EvaluationStopped) as error:
         if watch:
             watch.give_up(error)
         raise

@@ -8,7 +8,7 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from udfs.errors import EvaluationStopped, LedgerError
+from udfs.errors import ErrorKind, EvaluationStopped, LedgerError
 from udfs.health import DEAD_AFTER_S
 from udfs.task_status import StatusFolder, Stop
 
@@ -32,9 +32,18 @@ async def end_when_dead(evaluator: Evaluator) -> None:
     """
     while True:
         await asyncio.sleep(_TICK_S)
-        dead = evaluator.verdict()
-        if dead is not None:
-            raise EvaluationStopped(dead.kind.value, dead.message)
+        raise_if_dead(evaluator)
+
+
+def raise_if_dead(evaluator: Evaluator) -> None:
+    """Raise what there is to say of an endpoint that is dead or refuses us.
+
+    Raises:
+        EvaluationStopped: there is such an endpoint.
+    """
+    dead = evaluator.verdict()
+    if dead is not None:
+        raise EvaluationStopped(dead.kind.value, dead.message)
 
 
 class TaskWatch:
@@ -73,10 +82,21 @@ class TaskWatch:
         except OSError as error:
             log.warning("can't write the status of partition %d: %s", self._partition, error)
 
-    def give_up(self, error: LedgerError) -> None:
-        """Stop all tasks: answers can't be kept, so each further one would be paid for in vain."""
-        with contextlib.suppress(OSError):  # it is most likely full or forbidden, too; a new attempt then ends at once
-            self._folder.stop(Stop("ledger", str(error)))
+    def give_up(self, error: LedgerError | EvaluationStopped) -> None:
+        """Stop all tasks for this one's reason: each further call would be paid for, or asked, in vain.
+
+        Not where others' answers show that only this machine has lost the endpoint: then Spark moves the task.
+        """
+        kind = error.kind if isinstance(error, EvaluationStopped) else "ledger"
+        # Storage is most likely full or forbidden, too, where the ledger was; a new attempt then ends at once.
+        with contextlib.suppress(OSError):
+            if isinstance(error, LedgerError) or kind == ErrorKind.CREDENTIALS or not self._others_are_served():
+                self._folder.stop(Stop(kind, str(error)))
+
+    def _others_are_served(self) -> bool:
+        statuses = self._folder.statuses()
+        latest = max((s.answered_at for p, s in statuses.items() if p != self._partition), default=0.0)
+        return time.time() - latest <= DEAD_AFTER_S
 
     async def watch(self) -> None:
         """Run until cancelled.
@@ -87,9 +107,7 @@ class TaskWatch:
         reported_at = time.monotonic()
         while True:
             await asyncio.sleep(_TICK_S)
-            dead = self._evaluator.verdict()
-            if dead is not None:
-                await self._end_all(Stop(dead.kind.value, dead.message))
+            raise_if_dead(self._evaluator)
             if time.monotonic() - reported_at >= _REPORT_EVERY_S:
                 reported_at = time.monotonic()
                 await self._report()
@@ -109,18 +127,6 @@ class TaskWatch:
         if look.ended != self._ended:
             self._ended = look.ended
             self._evaluator.share(max(1, self._tasks - len(look.ended - {self._partition})))
-
-    async def _end_all(self, stop: Stop) -> None:
-        """End this task, and all others unless their answers show that only this machine has lost the endpoint."""
-        loop = asyncio.get_running_loop()
-        try:
-            statuses = await loop.run_in_executor(None, self._folder.statuses)
-            latest = max((s.answered_at for p, s in statuses.items() if p != self._partition), default=0.0)
-            if time.time() - latest > DEAD_AFTER_S or stop.kind == "credentials":
-                await loop.run_in_executor(None, self._folder.stop, stop)
-        except OSError as error:
-            log.warning("can't tell the other tasks to stop: %s", error)
-        raise EvaluationStopped(stop.kind, stop.message)
 
     async def _drain(self) -> None:
         """Start nothing new, and wait a little for what is in flight."""

@@ -84,5 +84,7 @@ class _Wait:
     ) -> None:
         if not self._expired:
             self._timeouts.end(self)
-        elif self._task.uncancel() <= self._cancelling and kind is not None and issubclass(kind, asyncio.CancelledError):
+        elif (
+            self._task.uncancel() <= self._cancelling and kind is not None and issubclass(kind, asyncio.CancelledError)
+        ):
             raise TimeoutError from error

@@ -419,6 +419,15 @@ def test_the_key_is_sent_and_never_told():
     assert SECRET not in f"{error} {error!r} {error.__cause__!r}"
 
 
+def test_an_answer_that_is_not_http_does_not_bring_the_key_along():
+    """The HTTP client's error for it holds the request's headers: neither its text nor it travels with ours."""
+    with raw_server(lambda _: f"HTTP/1.1 2x0 {SECRET}\r\n\r\n".encode()) as (place, _):
+        endpoint = Endpoint("m", base_url=place, api_key=Secret(SECRET), limits=Limits(max_attempts=1))
+        (error,), _, _ = asked(endpoint)
+    assert error.kind is ErrorKind.NETWORK
+    assert SECRET not in f"{error} {error!r} {error.__cause__!r}"
+
+
 def test_a_key_that_no_header_can_hold_stops_before_the_first_call(monkeypatch):
     """A key with a line break in the middle is bad input, and is not shown."""
     monkeypatch.setenv("PROMPTMILL_TEST_KEY", f"{SECRET}\nmore")

@@ -117,6 +117,9 @@ def test_a_refused_client_fails_its_calls_with_one_clear_error():
     assert {error.kind for error in found} == {ErrorKind.CREDENTIALS}
     assert "refuses the client 'mill': 401 (invalid_client" in found[0].message
     assert (len(world.forms), world.refused, world.answered) == (1, 0, [])
+    # The endpoint's health knows, and with it the job: it ends instead of asking for every row.
+    assert "refuses the credentials (the token server" in found[-1].message
+    assert "not asked again" in found[-1].message
     assert all(CLIENT_SECRET not in f"{error} {error!r}" for error in found)
 
 

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test live lint format ui doctor clean
+.PHONY: help quickstart test test-cluster live lint format ui doctor clean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -13,8 +13,11 @@ help: ## say what there is
 quickstart: $(VENV)/.quickstart ## migrate a prompt to a local model, end to end, and show what it did
 	@$(BIN)/promptmill quickstart
 
-test: $(VENV)/.dev ## run all tests but those that need a real model
-	@$(BIN)/python -m pytest -q -m "not live" $(ARGS)
+test: $(VENV)/.dev ## run all tests but those that need a real model or many minutes of a cluster
+	@$(BIN)/python -m pytest -q -m "not live and not slow_cluster" $(ARGS)
+
+test-cluster: $(VENV)/.dev ## run every test on clusters of several processes, faults and all (about half an hour)
+	@$(BIN)/python -m pytest -q -s -m "cluster or slow_cluster" $(ARGS)
 
 live: $(VENV)/.dev $(VENV)/.quickstart ## run the tests that need a real model (fetches its weights on first use)
 	@$(BIN)/python -m pytest -q -m live $(ARGS)

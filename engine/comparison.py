@@ -17,6 +17,7 @@ from engine.errors import InputError
 from engine.evaluate import Evaluation, summarize
 from engine.ledger_compaction import compact_if_worthwhile
 from engine.ledger_join import Reuse
+from engine.ledger_uses import record_use
 from engine.migration import check_frame_coverage, default_run_dir, fingerprint, seed_prompt
 from engine.progress import Progress
 from engine.run_state import RunState
@@ -49,6 +50,7 @@ class Comparison:
     calls: dict[str, int]
     tokens: dict[str, int]
     cost: dict[str, Any] | None
+    saved: dict[str, Any]
     seconds: float
     table: str
 
@@ -109,12 +111,22 @@ def compare(
     check_frame_coverage(result, prompts, settings.gate.min_coverage, "the data set")
     lines = {line["candidate_id"]: line for line in summarize(_scored_for_all(result, distinct), rows).collect()}
     compact_if_worthwhile(session, storage.ledger)
-    usage = evaluation.usage
+    usage, prices = evaluation.usage, (evaluation.endpoint.price, judge.price if judge else None, None)
+    record_use(
+        storage.ledger,
+        run_id=state.run_id,
+        name=settings.name,
+        calls=usage.calls(),
+        tokens=usage.saved_token_counts(),
+        cost=usage.saved(*prices)["cost"],
+        endpoints={one.endpoint_id: one.name for one in (evaluation.endpoint, judge) if one},
+    )
     return Comparison(
         prompts=tuple(_scored(place, prompt, lines[prompt.candidate_id]) for place, prompt in named.items()),
         calls=usage.calls(),
         tokens=usage.token_counts(),
-        cost=usage.cost(evaluation.endpoint.price, judge.price if judge else None, None),
+        cost=usage.cost(*prices),
+        saved=usage.saved(*prices),
         seconds=round(time.monotonic() - started, 3),
         table=storage.folder(name),
     )

@@ -9,7 +9,9 @@ from typing import Any, Literal
 from pydantic import AliasChoices, Field, field_validator, model_validator
 
 from engine.settings import Settings
-from udfs.endpoint import Endpoint, Limits, Price, Sampling, SecretFromEnv
+from udfs.endpoint import Endpoint, Limits, Price, Sampling
+from udfs.errors import InputError
+from udfs.keys import ApiKey, KeyFile, OAuthClient, SecretFromEnv
 
 
 def resolve_variable(value: Any) -> Any:
@@ -52,10 +54,73 @@ class PriceModel(Settings):
     currency: str = "USD"
 
 
-class KeyModel(Settings):
-    """Where an endpoint's key is found; never a literal."""
+class SecretModel(Settings):
+    """The variable that holds a secret; never the secret."""
 
     env: str
+
+
+class OAuthModel(Settings):
+    """``api_key.oauth``: a client of an OAuth 2.0 server, which gets tokens that expire."""
+
+    token_url: str
+    client_id: str
+    client_secret: SecretModel
+    scope: str | None = None
+
+    @field_validator("token_url", "client_id", "scope", mode="before")
+    @classmethod
+    def _variables(cls, value: Any) -> Any:
+        return resolve_variable(value)
+
+    @field_validator("client_secret", mode="before")
+    @classmethod
+    def _no_literal_secret(cls, value: Any) -> Any:
+        return _no_literal(value)
+
+    @model_validator(mode="after")
+    def _usable(self) -> OAuthModel:
+        try:
+            self.client()
+        except InputError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+    def client(self) -> OAuthClient:
+        """Return the client's descriptor."""
+        return OAuthClient(self.token_url, self.client_id, SecretFromEnv(self.client_secret.env), self.scope)
+
+
+class KeyModel(Settings):
+    """Where an endpoint's key is found, never a literal: exactly one of the three."""
+
+    env: str | None = None
+    oauth: OAuthModel | None = None
+    file: str | None = Field(default=None, min_length=1)
+
+    @field_validator("file", mode="before")
+    @classmethod
+    def _variables(cls, value: Any) -> Any:
+        return resolve_variable(value)
+
+    @model_validator(mode="after")
+    def _one_place(self) -> KeyModel:
+        given = [key for key in ("env", "oauth", "file") if getattr(self, key) is not None]
+        if len(given) != 1:
+            raise ValueError(f"names {' and '.join(given) or 'no place'}; give one of env, oauth or file")
+        return self
+
+    def key(self) -> ApiKey:
+        """Return the key's descriptor."""
+        if self.oauth is not None:
+            return self.oauth.client()
+        return KeyFile(self.file) if self.file is not None else SecretFromEnv(self.env or "")
+
+
+def _no_literal(value: Any) -> Any:
+    if isinstance(value, str):
+        raise ValueError("a literal key stands here; write {env: NAME} and set that variable")  # noqa: TRY004 - pydantic's
+    return value
 
 
 class LLMModel(Settings):
@@ -83,9 +148,7 @@ class LLMModel(Settings):
     @field_validator("api_key", mode="before")
     @classmethod
     def _no_literal_key(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            raise ValueError("a literal key stands here; write {env: NAME} and set that variable")  # noqa: TRY004 - pydantic's
-        return value
+        return _no_literal(value)
 
     @model_validator(mode="after")
     def _openai_needs_a_place(self) -> LLMModel:
@@ -99,7 +162,7 @@ class LLMModel(Settings):
             name=self.name,
             provider=self.provider,
             base_url=self.base_url or os.environ.get("DATABRICKS_HOST", ""),
-            api_key=SecretFromEnv(self.api_key.env) if self.api_key else _databricks_key(self.provider),
+            api_key=self.api_key.key() if self.api_key else _databricks_key(self.provider),
             sampling=Sampling(
                 temperature=self.temperature if temperature is None else temperature,
                 max_tokens=self.max_tokens,

@@ -1,6 +1,6 @@
 """What stands between this machine and a run: each thing that a run needs is looked at, and told with its mend.
 
-Nothing is started, changed or paid for: no Spark session, no table, no token. A secret never gets into a finding.
+Nothing is started, changed or paid for: no Spark session, no table, no call of a model. No finding holds a secret.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from engine.reachability import Probe, probe, probe_port, without_userinfo
+from engine.reachability import Probe, authorization, probe, probe_port, without_userinfo
+from udfs.errors import CallError, InputError
 
 if TYPE_CHECKING:
     from engine.config import AppConfig, PromptOptimizationModel
@@ -250,7 +251,7 @@ def _endpoints(config: AppConfig) -> Iterator[Finding]:
     for settings in config.optimizations.prompt_optimizations.values():
         used += [settings.agent.model, settings.source_model, settings.reflection_model, settings.scorer_model]
     models = [model for model in used if model is not None] or list(config.resources.llms.values())
-    places = {(m.provider, m.base_url, m.name, m.api_key.env if m.api_key else None): m for m in models}
+    places = {(m.provider, m.base_url, m.name, m.endpoint().api_key): m for m in models}
     for model in places.values():
         yield from _checked(f"endpoint {model.name}", lambda model=model: [_endpoint(model)])  # type: ignore[misc]
 
@@ -261,27 +262,28 @@ def _endpoint(model: LLMModel) -> Finding:
     if not endpoint.base_url:
         mend = "set base_url, or the environment variable DATABRICKS_HOST"
         return Finding(what, "missing", "has no address", mend)
-    key, variable = "", getattr(endpoint.api_key, "env", "")
-    if variable:
-        key = os.environ.get(variable, "").strip()
-        if not key:
-            return Finding(
-                what, "missing", f"the environment variable {variable} is not set", f"set {variable} to its key"
-            )
+    key = endpoint.api_key
+    origin = key.origin if key else ""
+    try:
+        header = authorization(endpoint)
+    except InputError as error:
+        detail, _, mend = str(error).partition("; ")
+        return Finding(what, "missing", detail, mend)
+    except CallError as error:
+        return Finding(what, "missing", error.message, f"check {origin}")
     base = endpoint.base_url.rstrip("/")
     databricks = endpoint.provider == "databricks"
     url = f"{base}/api/2.0/serving-endpoints/{endpoint.name}" if databricks else f"{base}/models"
-    return _judge(what, model, url, variable, probe(url, key=key, timeout_s=_TIMEOUT_S))
+    return _judge(what, model, url, origin, probe(url, header=header, timeout_s=_TIMEOUT_S))
 
 
-def _judge(what: str, model: LLMModel, url: str, variable: str, answer: Probe) -> Finding:
+def _judge(what: str, model: LLMModel, url: str, origin: str, answer: Probe) -> Finding:
     if answer.status is None:
         mend = "check base_url, and that the endpoint runs"
         return Finding(what, "missing", f"{url} can't be reached: {answer.said}", mend)
     if answer.status in {401, 403}:
-        given = f"the key in {variable}" if variable else "a call without a key"
-        mend = f"set {variable} to a valid key" if variable else "give it one: api_key: {env: NAME}"
-        return Finding(what, "missing", f"{url} refuses {given} ({answer.status})", mend)
+        mend = f"check {origin}" if origin else "give it one: api_key: {env: NAME}"
+        return Finding(what, "missing", f"{url} refuses {origin or 'a call without a key'} ({answer.status})", mend)
     if answer.status != 200:
         if answer.status == 404 and model.provider == "databricks":
             return Finding(what, "missing", f"{url} is not there", "check the name of the serving endpoint")
@@ -292,7 +294,7 @@ def _judge(what: str, model: LLMModel, url: str, variable: str, answer: Probe) -
     if answer.models and model.name not in answer.models:
         shown = ", ".join(answer.models[:5]) + (", …" if len(answer.models) > 5 else "")
         return Finding(what, "warning", f"{url} lists no {model.name!r}, but: {shown}", "check the model's name")
-    return Finding(what, "ok", f"{url} answers{f', the key in {variable} is taken' if variable else ''}")
+    return Finding(what, "ok", f"{url} answers{f', {origin} is taken' if origin else ''}")
 
 
 def _optimization(config: AppConfig, settings: PromptOptimizationModel) -> Iterator[Finding]:
@@ -316,8 +318,6 @@ def _optimization(config: AppConfig, settings: PromptOptimizationModel) -> Itera
 
 
 def _prompt(what: str, settings: PromptOptimizationModel, asked: bool) -> Finding:
-    from udfs.errors import InputError
-
     configured = settings.prompt
     mend = "give prompts.*.default_template, or mend name, alias or version"
     if configured.default_template is None and not asked:

@@ -80,6 +80,8 @@ _RESULT_COLUMNS = (
     "judge_prompt_tokens",
     "judge_completion_tokens",
     "judge_reused",
+    "judge_reused_prompt_tokens",
+    "judge_reused_completion_tokens",
 )
 
 

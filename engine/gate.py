@@ -74,7 +74,10 @@ def judge(
         p_value=p_value,
         alpha=settings.alpha,
         slices=lines,
-        uncertain=bool(reason) and not lost and not regressions and differences.mean > settings.min_improvement,
+        uncertain=bool(reason)
+        and not lost
+        and not regressions
+        and (differences.rows == 0 or differences.mean > settings.min_improvement),
     )
 
 

@@ -20,6 +20,7 @@ from engine.estimate import Estimate, estimate, pair_tokens
 from engine.evaluate import Evaluation, check_expectations
 from engine.ledger_compaction import compact_if_worthwhile
 from engine.ledger_join import Reuse
+from engine.ledger_uses import record_use
 from engine.outcome import OptimizationResult, Outcome, run_settings
 from engine.progress import Progress
 from engine.proposers.build import build_proposers
@@ -35,7 +36,8 @@ from engine.storage import Storage
 from engine.tracking import Tracker, set_up
 from engine.usage import Usage
 from udfs import event_loop
-from udfs.endpoint import Endpoint
+from udfs.endpoint import Endpoint, Price
+from udfs.errors import ErrorKind
 from udfs.prompt import Prompt
 from udfs.scorers import build_mix
 from udfs.scorers.protocol import Judge, Weighted
@@ -96,9 +98,31 @@ class Migration:
 
     def bill(self) -> dict[str, Any] | None:
         """Return what was spent so far, as it stands in ``result.json``; ``None`` where no endpoint has a price."""
+        return self.usage.cost(*self.prices)
+
+    @property
+    def prices(self) -> tuple[Price | None, Price | None, Price | None]:
+        """The prices of the target, the judge and the reflection model, as far as they are known."""
         judge = next((w.scorer.endpoint for w in self.mix if isinstance(w.scorer, Judge)), None)
-        prices = [endpoint.price if endpoint else None for endpoint in (self.target, judge, self.reflection)]
-        return self.usage.cost(*prices)
+        target, judged, reflection = (e.price if e else None for e in (self.target, judge, self.reflection))
+        return target, judged, reflection
+
+    def record_savings(self) -> None:
+        """Leave what this run had from the ledger, for ``promptmill ledger show``."""
+        endpoints = [
+            self.target,
+            self.reflection,
+            *(w.scorer.endpoint for w in self.mix if isinstance(w.scorer, Judge)),
+        ]
+        record_use(
+            self.storage.ledger,
+            run_id=self.state.run_id,
+            name=self.settings.name,
+            calls=self.usage.calls(),
+            tokens=self.usage.saved_token_counts(),
+            cost=self.usage.saved(*self.prices)["cost"],
+            endpoints={endpoint.endpoint_id: endpoint.name for endpoint in endpoints if endpoint},
+        )
 
     def spent(self) -> float:
         """Return the money spent so far, 0 where no endpoint has a price."""
@@ -212,8 +236,11 @@ def run(migration: Migration) -> OptimizationResult:
         raise
     except BaseException:
         # A defect, or Ctrl-C: the record can't be trusted to be made, but the tracked run must not stay open for ever.
+        migration.progress.tell(f"to go on with this run: the same command with --run-dir {state.run_dir}")
         tracker.abandon()
         raise
+    finally:
+        migration.record_savings()
     compact_if_worthwhile(migration.spark, migration.storage.ledger)
     return result
 
@@ -258,13 +285,30 @@ def _gate(migration: Migration, evaluation: Evaluation, found: SearchResult) -> 
     migration.usage.metric_calls += total
     # A folder of its own each time: a run that goes on after an outage asks again for the rows that failed, and finds
     # all others in the ledger.
-    result = evaluation.frame(prompts, holdout, name=f"holdout-{uuid.uuid4().hex[:12]}", stage="holdout", total=total)
+    result = evaluation.frame(
+        prompts,
+        holdout,
+        name=f"holdout-{uuid.uuid4().hex[:12]}",
+        stage="holdout",
+        total=total,
+        allowance=migration.budget.allowance(for_gate=True),
+    )
+    result = _asked(result, total, migration.progress)
     paired = gate.pair(result, holdout, migration.seed, best.prompt)
     check_frame_coverage(result, prompts, settings.gate.min_coverage, "the holdout")
     verdict = gate.judge(
         paired, migration.seed, best.prompt, settings.gate, slices=settings.slices, rng_seed=settings.search.seed
     )
     return verdict, paired
+
+
+def _asked(result: DataFrame, pairs: int, progress: Progress) -> DataFrame:
+    """Leave out what the budget did not cover, and say so: the verdict rests on the rest."""
+    asked = result.where(F.col("error").isNull() | (F.col("error.kind") != ErrorKind.BUDGET.value))
+    unasked = pairs - asked.count()
+    if unasked:
+        progress.tell(f"the budget did not cover {unasked:,} of the gate's {pairs:,} calls; it judges on the rest")
+    return asked
 
 
 def _mean_tokens(candidate: Candidate) -> float:
@@ -289,6 +333,8 @@ def check_frame_coverage(result: DataFrame, prompts: list[Prompt], min_coverage:
             0
         ]
         rows, lacking = int(counted["rows"]), int(counted["missing"] or 0)
+        if not rows:
+            continue  # nothing was asked for it: the budget was spent
         if lacking > allowed_unscored(rows, min_coverage) or lacking == rows:
             kinds = (
                 lines.where(missing)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -92,14 +93,14 @@ class Outcome:
         prompt = found.best.prompt if promoted else migration.seed
         result = self._result(status, found, started)
         result["prompt"] = {"uri": winner.uri if winner else None, "text": prompt.text()}
-        result["seed"]["holdout_score"] = round(verdict.seed_score, 6)
-        result["best"]["holdout_score"] = round(verdict.best_score, 6)
+        result["seed"]["holdout_score"] = _rounded(verdict.seed_score)
+        result["best"]["holdout_score"] = _rounded(verdict.best_score)
         result["holdout"] = {
             "rows": verdict.rows,
-            "difference": round(verdict.difference, 6),
-            "interval": [round(edge, 6) for edge in verdict.interval],
+            "difference": _rounded(verdict.difference),
+            "interval": [_rounded(edge) for edge in verdict.interval],
             "alpha": verdict.alpha,
-            "p_value": round(verdict.p_value, 6) if improved else None,
+            "p_value": _rounded(verdict.p_value) if improved else None,
         }
         won, lost = gate.flips(paired)
         record = RunRecord(
@@ -176,8 +177,14 @@ class Outcome:
             "calls": usage.calls(),
             "tokens": usage.token_counts(),
             "cost": migration.bill(),
+            "saved": usage.saved(*migration.prices),
             "seconds": round(time.monotonic() - started, 3),
         }
+
+
+def _rounded(value: float) -> float | None:
+    """Six decimals; ``None`` where there is no number, because no row was evaluated."""
+    return None if math.isnan(value) else round(value, 6)
 
 
 def _lines(history: History) -> tuple[CandidateLine, ...]:

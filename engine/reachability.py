@@ -12,6 +12,10 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from udfs import event_loop
+from udfs.credentials import credentials_of, masked
+from udfs.endpoint import Endpoint
+from udfs.keys import OAuthClient
+from udfs.oauth import OAuthCredentials
 
 # A list of models is some kilobytes; whatever stands at an address by mistake may be anything.
 _MOST_BYTES = 1_000_000
@@ -26,21 +30,36 @@ class Probe:
     models: tuple[str, ...] = ()
 
 
-def probe(url: str, *, key: str = "", timeout_s: float) -> Probe:
-    """GET ``url``, with ``key`` as its bearer token; follows no redirect, retries nothing, never raises."""
+def authorization(endpoint: Endpoint) -> str:
+    """Return the header that a call to ``endpoint`` would carry; an OAuth server is asked for a token, once.
+
+    Raises:
+        InputError: a variable is not set, or its key can't be sent.
+        CallError: there is no key to be had; the message says where it was looked for, and holds no secret.
+    """
+
+    async def header() -> str:
+        key = endpoint.with_secret().api_key
+        return await (
+            OAuthCredentials(key, give_up_s=0) if isinstance(key, OAuthClient) else credentials_of(endpoint)
+        ).header()
+
+    return event_loop.run(header())
+
+
+def probe(url: str, *, header: str = "", timeout_s: float) -> Probe:
+    """GET ``url``, with ``header`` as its authorization; follows no redirect, retries nothing, never raises."""
     try:
-        return event_loop.run(_get(url, key, timeout_s))
+        return event_loop.run(_get(url, header, timeout_s))
     except TimeoutError:
         return Probe(None, f"no answer within {timeout_s:g} s")
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        # A key that no header may hold stands in aiohttp's own message.
-        said = f"{type(error).__name__}: {error}"
-        return Probe(None, without_userinfo(said.replace(key, "***") if key else said))
+        return Probe(None, without_userinfo(masked(f"{type(error).__name__}: {error}", header)))
 
 
-async def _get(url: str, key: str, timeout_s: float) -> Probe:
+async def _get(url: str, header: str, timeout_s: float) -> Probe:
     session = await event_loop.session()
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    headers = {"Authorization": header} if header else {}
     timeout = aiohttp.ClientTimeout(total=timeout_s)
     async with session.get(url, headers=headers, timeout=timeout, allow_redirects=False) as response:
         raw = await response.content.read(_MOST_BYTES)

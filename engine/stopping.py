@@ -12,6 +12,7 @@ from types import FrameType
 from pyspark.sql import SparkSession
 
 from engine.errors import EvaluationError
+from engine.interruption import Terminated
 from udfs.task_status import StatusFolder, Stop, TaskStatus
 
 log = logging.getLogger(__name__)
@@ -20,20 +21,6 @@ INTERRUPTED = "interrupted"
 # Tasks look for a stop every 2 s, give calls in flight 3 s, and close their segments; whoever has not ended by then is
 # cut off, so that Ctrl-C is answered within 10 s.
 _CUT_OFF_AFTER_S = 8.0
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM came: the same clean stop as Ctrl-C, with an exit status of its own."""
-
-
-def raise_on_sigterm() -> None:
-    """Have SIGTERM raise :class:`Terminated` in the main thread from now on, as Ctrl-C raises KeyboardInterrupt."""
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        raise Terminated
-
-    signal.signal(signal.SIGTERM, handle)
 
 
 def begin(folder: StatusFolder) -> None:

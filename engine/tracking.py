@@ -149,7 +149,7 @@ class Tracker:
             if score is not None:
                 metrics[name] = float(score)
         holdout = result.get("holdout")
-        if holdout:
+        if holdout and holdout["rows"]:
             metrics |= {
                 "holdout_difference": holdout["difference"],
                 "holdout_difference_low": holdout["interval"][0],
@@ -159,6 +159,10 @@ class Tracker:
         metrics |= {f"usage/tokens_{name}": float(count) for name, count in result["tokens"].items()}
         if result.get("cost"):
             metrics["usage/cost"] = float(result["cost"]["amount"])
+        saved = result.get("saved") or {}
+        metrics |= {f"usage/saved_{name}": float(saved[name]) for name in ("calls", "tokens") if name in saved}
+        if saved.get("cost"):
+            metrics["usage/saved_cost"] = float(saved["cost"]["amount"])
         self.metrics(metrics)
         with self._guard("log artifacts"):
             for file in ("result.json", "record.json", "report.html"):

@@ -44,6 +44,7 @@ class Usage:
     def __init__(self) -> None:
         self.made = self.reused = self.resumed = self.retried = self.refused = self.failed = 0
         self.target, self.judge, self.reflection = Tokens(), Tokens(), Tokens()
+        self.saved_target, self.saved_judge, self.saved_reflection = Tokens(), Tokens(), Tokens()
         self.metric_calls = 0
 
     def add(self, rollouts: Iterable[Rollout]) -> None:
@@ -60,9 +61,10 @@ class Usage:
                 judge_calls=r.judge_calls,
                 judge_attempts=r.judge_attempts,
             )
-            if ours:
-                self.target.add(r.prompt_tokens, r.completion_tokens)
+            if ours or r.reused:
+                (self.target if ours else self.saved_target).add(r.prompt_tokens, r.completion_tokens)
             self.judge.add(r.judge_prompt_tokens, r.judge_completion_tokens)
+            self.saved_judge.add(r.judge_reused_prompt_tokens, r.judge_reused_completion_tokens)
 
     def add_frame(self, result: DataFrame) -> None:
         """Count what an evaluation's result used; only sums leave Spark."""
@@ -80,10 +82,16 @@ class Usage:
             F.sum(F.when(ours, F.col("completion_tokens"))).alias("completion"),
             F.sum("judge_prompt_tokens").alias("judge_prompt"),
             F.sum("judge_completion_tokens").alias("judge_completion"),
+            F.sum(F.when(~ours, F.col("prompt_tokens"))).alias("saved_prompt"),
+            F.sum(F.when(~ours, F.col("completion_tokens"))).alias("saved_completion"),
+            F.sum("judge_reused_prompt_tokens").alias("saved_judge_prompt"),
+            F.sum("judge_reused_completion_tokens").alias("saved_judge_completion"),
         ).collect()[0]
         found = {name: int(value or 0) for name, value in line.asDict().items()}
         self.target.add(found.pop("prompt"), found.pop("completion"))
         self.judge.add(found.pop("judge_prompt"), found.pop("judge_completion"))
+        self.saved_target.add(found.pop("saved_prompt"), found.pop("saved_completion"))
+        self.saved_judge.add(found.pop("saved_judge_prompt"), found.pop("saved_judge_completion"))
         self._count(**found)
 
     def add_reflection(self, *, attempts: int, refused: int, prompt: int, completion: int) -> None:
@@ -123,17 +131,35 @@ class Usage:
 
     def token_counts(self) -> dict[str, int]:
         """Prompt and completion tokens as they stand in ``result.json``."""
-        parts = [asdict(t) for t in (self.target, self.judge, self.reflection)]
-        return {name: sum(part[name] for part in parts) for name in ("prompt", "completion")}
+        return _counts(self.target, self.judge, self.reflection)
+
+    def saved_token_counts(self) -> dict[str, int]:
+        """Prompt and completion tokens that the ledger saved."""
+        return _counts(self.saved_target, self.saved_judge, self.saved_reflection)
 
     def cost(self, target: Price | None, judge: Price | None, reflection: Price | None) -> dict[str, Any] | None:
         """Return ``{"amount", "currency"}``; ``None`` where no endpoint has a price."""
-        priced = [
-            (price, tokens)
-            for price, tokens in ((target, self.target), (judge, self.judge), (reflection, self.reflection))
-            if price is not None
-        ]
-        if not priced:
-            return None
-        amount = sum(price.cost(tokens.prompt, tokens.completion) for price, tokens in priced)
-        return {"amount": round(amount, 6), "currency": priced[0][0].currency}
+        return _bill((target, self.target), (judge, self.judge), (reflection, self.reflection))
+
+    def saved(self, target: Price | None, judge: Price | None, reflection: Price | None) -> dict[str, Any]:
+        """Return what the ledger saved, of which this run paid nothing: ``calls``, ``tokens``, ``cost``.
+
+        >>> usage = Usage()
+        >>> usage.add([Rollout("c", "r", output="x", score=1.0, prompt_tokens=10, completion_tokens=2, reused=True)])
+        >>> usage.saved(Price(prompt_per_million=1e6), None, None)
+        {'calls': 1, 'tokens': 12, 'cost': {'amount': 10.0, 'currency': 'USD'}}
+        """
+        parts = (target, self.saved_target), (judge, self.saved_judge), (reflection, self.saved_reflection)
+        return {"calls": self.reused, "tokens": sum(self.saved_token_counts().values()), "cost": _bill(*parts)}
+
+
+def _counts(*parts: Tokens) -> dict[str, int]:
+    return {name: sum(asdict(part)[name] for part in parts) for name in ("prompt", "completion")}
+
+
+def _bill(*parts: tuple[Price | None, Tokens]) -> dict[str, Any] | None:
+    priced = [(price, tokens) for price, tokens in parts if price is not None]
+    if not priced:
+        return None
+    amount = sum(price.cost(tokens.prompt, tokens.completion) for price, tokens in priced)
+    return {"amount": round(amount, 6), "currency": priced[0][0].currency}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -176,16 +176,9 @@ def show_result(result: OptimizationResult) -> None:
     if record.best_text != record.seed_text:
         console.print("[bold]the best prompt against the seed[/]")
         show_diff(record.seed_text, record.best_text)
-    holdout = found["holdout"]
-    low, high = holdout["interval"]
     colour = "green" if found["status"] == "promoted" else "yellow"
     console.print(f"\n[bold {colour}]{found['status']}[/]: {escape(record.verdict)}")
-    console.print(
-        f"  holdout, {holdout['rows']} rows never seen by the search: seed {found['seed']['holdout_score']:.3f}, "
-        f"best {found['best']['holdout_score']:.3f}, difference {holdout['difference']:+.3f} "
-        f"[{low:+.3f}, {high:+.3f}] at {1 - holdout['alpha']:.0%}",
-        markup=False,
-    )
+    console.print(f"  holdout, {_holdout_line(found)}", markup=False)
     calls, tokens = found["calls"], found["tokens"]
     cost = "" if found["cost"] is None else f", {found['cost']['amount']:.4f} {found['cost']['currency']}"
     console.print(
@@ -194,6 +187,18 @@ def show_result(result: OptimizationResult) -> None:
     )
     console.print(f"  prompt  {found['prompt']['uri'] or 'not registered; its text is in result.json'}")
     console.print(f"  report  {result.run_dir}/report.html", markup=False)
+
+
+def _holdout_line(found: Mapping[str, Any]) -> str:
+    holdout = found["holdout"]
+    if not holdout["rows"]:
+        return "no row was evaluated for both prompts"
+    low, high = holdout["interval"]
+    return (
+        f"{holdout['rows']} rows never seen by the search: seed {found['seed']['holdout_score']:.3f}, "
+        f"best {found['best']['holdout_score']:.3f}, difference {holdout['difference']:+.3f} "
+        f"[{low:+.3f}, {high:+.3f}] at {1 - holdout['alpha']:.0%}"
+    )
 
 
 def show_diff(before: str, after: str) -> None:

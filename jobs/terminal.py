@@ -35,23 +35,26 @@ _CHATTY = ("mlflow", "alembic", "py4j", "pyspark", "databricks", "asyncio")
 def run_command(command: click.Command) -> None:
     """Run a command of ours as a program and exit with its status.
 
-    0 done; 1 failed; 2 bad input or usage; 3 and 4 with ``--require promote``; 130 after Ctrl-C. What a person can
-    mend is one message without a traceback.
+    0 done; 1 failed; 2 bad input or usage; 3 and 4 with ``--require promote``; 130 after Ctrl-C, 143 after SIGTERM.
+    What a person can mend is one message without a traceback.
     """
     _set_up_logging()
+    from engine.interruption import Terminated, raise_on_sigterm
     from udfs.errors import InputError, PromptmillError
 
+    raise_on_sigterm()
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
         status = command.main(standalone_mode=False)
     except click.ClickException as error:
         error.show()
         status = 2
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt) as error:
         console.print(
             "interrupted; what was answered is kept: the same --run-dir goes on with the run (quickstart: --keep)"
         )
-        status = 130
+        # click makes an Abort of every KeyboardInterrupt.
+        status = 143 if isinstance(error.__cause__ or error, Terminated) else 130
     except InputError as error:
         console.print("[bold red]error:[/] ", end="")
         console.print(str(error), markup=False)

@@ -27,7 +27,7 @@ def records(count: int) -> list[dict[str, object]]:
 
 
 def target(call: Call) -> str:
-    word = re.findall(r"word\d{3}", call.messages[-1]["content"])[-1]
+    word = re.findall(r"word\d{3,}", call.messages[-1]["content"])[-1]
     told = "UPPER CASE" in call.prompt
     return word.upper() if told else f"Sure! The word is {word}."
 

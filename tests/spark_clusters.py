@@ -1,4 +1,4 @@
-"""Real Sparks for tests: one process, several processes, and Spark Connect.
+"""Real Sparks for tests: one process, several processes, a standalone cluster, and Spark Connect.
 
 A process has one JVM and one session for its life, and is either classic or Connect. So which Spark a test run uses is
 said before it starts, by ``PROMPTMILL_TEST_CLUSTER`` (see ``tests/conftest.py``), and ``run_on`` starts a run, or a
@@ -37,9 +37,12 @@ _TEST_CONF = {"spark.driver.memory": "1g", "spark.sql.shuffle.partitions": "2"}
 
 @contextlib.contextmanager
 def session_on(cluster: str) -> Iterator[SparkSession]:
-    """Give a session on ``local[N]``, ``local-cluster[WORKERS,CORES,MEMORY_MB]`` or ``connect``; stop it after."""
+    """Give a session on ``local[N]``, ``local-cluster[…]``, ``standalone`` or ``connect``; stop it after."""
     if cluster == "connect":
         with connect_server() as spark:
+            yield spark
+    elif cluster == "standalone":
+        with standalone_cluster() as master, standalone_session(master) as spark:
             yield spark
     elif several := re.fullmatch(r"local-cluster\[(\d+),\s*(\d+),\s*(\d+)\]", cluster):
         with local_cluster(*(int(number) for number in several.groups())) as spark:
@@ -48,7 +51,9 @@ def session_on(cluster: str) -> Iterator[SparkSession]:
         with classic_local(int(one[1])) as spark:
             yield spark
     else:
-        raise ValueError(f"{CLUSTER_VARIABLE}={cluster!r}: say local[2], local-cluster[2,1,1024] or connect")
+        raise ValueError(
+            f"{CLUSTER_VARIABLE}={cluster!r}: say local[2], local-cluster[2,1,1024], standalone or connect"
+        )
 
 
 @contextlib.contextmanager
@@ -72,6 +77,97 @@ def local_cluster(workers: int, cores: int, memory_mb: int) -> Iterator[SparkSes
             yield spark
         finally:
             spark.stop()
+
+
+class Standalone:
+    """A standalone cluster of this machine: a master, and workers that stand for hosts. Used by :func:`session_on`.
+
+    ``running`` is the one of this process, if there is one.
+    """
+
+    running: "Standalone | None" = None
+
+    def __init__(self, home: Path, folder: Path) -> None:
+        self._home, self._folder = home, folder
+        self._processes: list[subprocess.Popen[bytes]] = []
+        log = self._start("master", "org.apache.spark.deploy.master.Master")
+        self.url = _find_in(log, self._processes[0], r"Starting Spark master at (spark://\S+)")
+
+    def add_worker(self, *, cores: int = 1, memory_mb: int = 768) -> int:
+        """Start a worker, wait until the master knows it, and return its process id."""
+        cluster = ("--cores", str(cores), "--memory", f"{memory_mb}m", self.url)
+        work = self._folder / f"work-{len(self._processes)}"
+        log = self._start("worker", "org.apache.spark.deploy.worker.Worker", "--work-dir", str(work), *cluster)
+        _find_in(log, self._processes[-1], r"(Successfully registered with master)")
+        return self._processes[-1].pid
+
+    def restore(self, workers: int = 2) -> None:
+        """Start workers for those that were killed."""
+        lacking = workers - sum(process.poll() is None for process in self._processes[1:])
+        for _ in range(lacking):
+            self.add_worker()
+
+    def end(self) -> None:
+        """End what still runs, workers first, so that they end their executors."""
+        for process in reversed(self._processes):
+            _end(process)
+
+    def _start(self, name: str, main: str, *arguments: str) -> Path:
+        log = self._folder / f"{name}-{len(self._processes)}.log"
+        environ = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+        environ |= {"SPARK_HOME": str(self._home), "SPARK_LOCAL_IP": "127.0.0.1", "SPARK_DAEMON_MEMORY": "256m"}
+        environ |= {"PYSPARK_PYTHON": sys.executable}
+        command = [str(self._home / "bin" / "spark-class"), main]
+        command += ["--host", "127.0.0.1", "--port", "0", "--webui-port", "0", *arguments]
+        with log.open("w") as written:
+            # A group of its own: what a test does to one host reaches nothing else.
+            started = subprocess.Popen(
+                command, env=environ, stdout=written, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        self._processes.append(started)
+        return log
+
+
+@contextlib.contextmanager
+def standalone_cluster(workers: int = 2) -> Iterator[Standalone]:
+    """Give a master with ``workers`` workers of one core each."""
+    prepare_java()
+    with (
+        _spark_home() as home,
+        tempfile.TemporaryDirectory(prefix="promptmill-standalone-", ignore_cleanup_errors=True) as folder,
+        contextlib.ExitStack() as stack,
+    ):
+        cluster = Standalone(home, Path(folder))
+        stack.callback(cluster.end)
+        for _ in range(workers):
+            cluster.add_worker()
+        Standalone.running = cluster
+        try:
+            yield cluster
+        finally:
+            Standalone.running = None
+
+
+@contextlib.contextmanager
+def standalone_session(cluster: Standalone) -> Iterator[SparkSession]:
+    """Give a session on ``cluster``, with an executor of 512 MB on each worker."""
+    conf = _TEST_CONF | {"spark.executor.memory": "512m", "spark.ui.enabled": "false"}
+    conf |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
+    spark = spark_session(SparkSettings(master=cluster.url, conf=conf))
+    try:
+        yield spark
+    finally:
+        spark.stop()
+
+
+def _find_in(log: Path, process: subprocess.Popen[bytes], pattern: str, timeout_s: float = 90) -> str:
+    """Wait until a process has written ``pattern`` into its log, and return the pattern's group."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline and process.poll() is None:
+        if found := re.search(pattern, log.read_text(errors="replace")):
+            return found[1]
+        time.sleep(0.1)
+    raise RuntimeError(f"{process.args!r} has not come up:\n{log.read_text(errors='replace')[-4000:]}")
 
 
 @contextlib.contextmanager

@@ -1,7 +1,8 @@
 """What travels to executors: endpoints, client, flow control, ledger, prompts, scorers and the pandas UDFs."""
 
-from udfs.endpoint import Endpoint, Limits, Price, Sampling, Secret, SecretFromEnv
+from udfs.endpoint import Endpoint, Limits, Price, Sampling
 from udfs.errors import CallError, ErrorKind, InputError, PromptmillError, RowError
+from udfs.keys import KeyFile, OAuthClient, Secret, SecretFromEnv
 from udfs.ledger import LedgerLocation
 from udfs.prompt import Prompt
 from udfs.rollout import Item, Rollout
@@ -14,8 +15,10 @@ __all__ = [
     "InputError",
     "Item",
     "Judge",
+    "KeyFile",
     "LedgerLocation",
     "Limits",
+    "OAuthClient",
     "Price",
     "Prompt",
     "PromptmillError",

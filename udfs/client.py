@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-import email.utils
 import json
 import random
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
 import tenacity
+from yarl import URL
 
-from udfs.endpoint import Endpoint, SecretFromEnv
-from udfs.errors import CallError, ErrorKind, InputError, PromptFailure, call_error
-from udfs.flow import Clock, FlowControl, Sleep
+from udfs.credentials import Credentials, credentials_of, masked
+from udfs.endpoint import Endpoint
+from udfs.errors import CallError, ErrorKind, PromptFailure, call_error
+from udfs.flow import FlowControl, Sleep
 from udfs.health import Health
+from udfs.pacer import Clock
 from udfs.prompt import Message
+from udfs.retry_after import retry_after_s
+from udfs.timeouts import Timeouts
 from udfs.well_formed import well_formed
 
 # Backoff between attempts where the endpoint names no time itself: 0.5 s, doubling, jittered, at most 20 s.
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 20.0
+# Made once: `json.dumps` makes an encoder for each call that asks for other than its defaults.
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+_NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
 # English text has about four characters a token; only an estimate until the answer's usage settles it.
 _CHARACTERS_PER_TOKEN = 4
+_JSON = {"Content-Type": "application/json"}
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,7 @@ class ChatClient:
         sleep: Sleep = asyncio.sleep,
         rng: random.Random | None = None,
         health: Health | None = None,
+        credentials: Credentials | None = None,
     ) -> None:
         self.endpoint = endpoint
         self.flow = flow
@@ -71,12 +79,11 @@ class ChatClient:
         self._clock = clock
         self._sleep = sleep
         self._rng = rng or random.Random()  # noqa: S311 - jitter, not cryptography
-        self._secret = _secret(endpoint)
-        self._headers = {"Content-Type": "application/json"}
-        if self._secret:
-            self._headers["Authorization"] = f"Bearer {self._secret}"
+        self._credentials = credentials or credentials_of(endpoint)
         named: dict[str, Any] = {"model": endpoint.name} if endpoint.provider != "databricks" else {}
         self._body = named | endpoint.sampling.body()
+        self._timeouts = Timeouts(endpoint.limits.timeout_s)
+        self._url = _parsed(endpoint.url)
         self.health = health or Health(endpoint.url, clock=clock)
         self.in_flight = 0
         self._held = False
@@ -96,12 +103,24 @@ class ChatClient:
             body["response_format"] = dict(response_format)
         if seed is not None:
             body["seed"] = seed
-        data = well_formed(json.dumps(body, ensure_ascii=False)).encode()
+        data = _encoded(body)
         estimate = len(data) // _CHARACTERS_PER_TOKEN + (self.endpoint.sampling.max_tokens or 0)
         call = _Call(self._clock())
         try:
+            # Nearly all calls end with the first attempt, and setting tenacity up costs more than sending one.
+            return await self._attempt(data, estimate, call)
+        except CallError as error:
+            return await self._retry(data, estimate, call, error)
+
+    async def _retry(self, data: bytes, estimate: int, call: _Call, failure: CallError) -> Answer:
+        """Go on after the first attempt, which counts, as if it had been made here."""
+        first: CallError | None = failure
+        try:
             async for attempt in self._retrying(call):
                 with attempt:
+                    if first is not None:
+                        failure, first = first, None
+                        raise failure
                     answer = await self._attempt(data, estimate, call)
                     return replace(answer, attempts=call.attempts, refused=call.refused)
         except CallError as error:
@@ -139,28 +158,34 @@ class ChatClient:
 
     async def _attempt(self, data: bytes, estimate: int, call: _Call) -> Answer:
         self._check_health()
+        await self._ready()
         queued_at = self._clock()
-        await self.flow.acquire(estimate)
+        permit = await self.flow.acquire(estimate)
         call.queued_s += self._clock() - queued_at
-        failure: CallError | None = None
-        answer: Answer | None = None
         try:
             # Again: while this one waited for its turn, others may have found the endpoint dead.
             self._check_health()
             call.attempts += 1
             answer = await self._observed(data)
         except CallError as error:
-            failure = error
             call.refused += error.kind is ErrorKind.RATE_LIMITED
+            self.flow.settle(permit, tokens=0, failure=error.kind, retry_after_s=error.retry_after_s)
             raise
-        finally:
-            self.flow.settle(
-                estimated=estimate,
-                actual=answer.prompt_tokens + answer.completion_tokens if answer else 0,
-                failure=failure.kind if failure else None,
-                retry_after_s=failure.retry_after_s if failure else None,
-            )
+        except BaseException:
+            self.flow.cancel(permit)
+            raise
+        used = answer.prompt_tokens + answer.completion_tokens
+        self.flow.settle(permit, tokens=used, failure=None, retry_after_s=None)
         return answer
+
+    async def _ready(self) -> None:
+        """Wait for credentials, before the call takes its place: their server's delays are not the endpoint's."""
+        asked_at = self._clock()
+        try:
+            await self._credentials.header()
+        except CallError as error:
+            self.health.failed(error.kind, error.message, took_s=self._clock() - asked_at)
+            raise
 
     async def _observed(self, data: bytes) -> Answer:
         """Send, and let the endpoint's health know how it ended."""
@@ -190,27 +215,62 @@ class ChatClient:
             raise call_error(reason.kind, f"{reason.message}; not asked again")
 
     async def _send(self, data: bytes) -> Answer:
-        started = self._clock()
-        url, timeout_s = self.endpoint.url, self.endpoint.limits.timeout_s
+        header = await self._credentials.header()
         try:
-            async with self._session.post(
-                url,
-                data=data,
-                headers=self._headers,
-                timeout=aiohttp.ClientTimeout(total=timeout_s),
-                allow_redirects=False,  # a redirected POST becomes a GET, and its answer the page to log in
-            ) as response:
+            return await self._post(data, header)
+        except CallError as error:
+            # An expired token is no refusal: with another one the call goes out again at once, within its attempt.
+            renewed = await self._credentials.refused(header) if error.kind is ErrorKind.CREDENTIALS else None
+            if renewed is None:
+                raise
+        return await self._post(data, renewed)
+
+    async def _post(self, data: bytes, header: str) -> Answer:
+        started = self._clock()
+        url = self.endpoint.url
+        try:
+            async with (
+                self._timeouts.one(),
+                self._session.post(
+                    self._url,
+                    data=data,
+                    headers=_JSON | {"Authorization": header} if header else _JSON,
+                    timeout=_NO_TIMEOUT,  # ours is cheaper
+                    allow_redirects=False,  # a redirected POST becomes a GET, and its answer the page to log in
+                ) as response,
+            ):
                 status, headers, raw = response.status, response.headers, await response.read()
         except TimeoutError as error:
-            raise call_error(ErrorKind.TIMEOUT, f"no answer from {url} within {timeout_s:g} s") from error
+            message = f"no answer from {url} within {self._timeouts.seconds:g} s"
+            raise call_error(ErrorKind.TIMEOUT, message) from error
         except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
             raise call_error(ErrorKind.REJECTED, f"{url!r} is not a URL; mend base_url") from error
+        except aiohttp.ClientResponseError as error:
+            # Not chained: its repr holds the request's headers.
+            said = masked(error.message, header)
+            raise call_error(ErrorKind.NETWORK, f"the connection to {url} failed: {said}") from None
         except (aiohttp.ClientError, OSError) as error:
             reason = str(error) or type(error).__name__
             raise call_error(ErrorKind.NETWORK, f"the connection to {url} failed: {reason}") from error
         if status != 200:
-            raise _status_error(status, headers, raw, url, secret=self._secret)
-        return _parse_answer(raw, url, latency_ms=(self._clock() - started) * 1000)
+            raise _status_error(status, headers, raw, url, header)
+        return _parse_answer(raw, url, header, latency_ms=(self._clock() - started) * 1000)
+
+
+def _parsed(url: str) -> URL | str:
+    """Parse the URL once; one that can't be parsed is left to aiohttp, which says so when it is asked for."""
+    try:
+        return URL(url)
+    except ValueError:
+        return url
+
+
+def _encoded(body: Mapping[str, Any]) -> bytes:
+    text = _encode(body)
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return well_formed(text).encode()
 
 
 def _with_estimate(answer: Answer, request_bytes: int) -> Answer:
@@ -224,47 +284,6 @@ def _with_estimate(answer: Answer, request_bytes: int) -> Answer:
     )
 
 
-def _secret(endpoint: Endpoint) -> str:
-    """Return the endpoint's key, empty where it needs none."""
-    key = endpoint.api_key
-    if key is None:
-        return ""
-    # Keys read from files end in a newline, which no HTTP header may hold.
-    value = (key.resolve() if isinstance(key, SecretFromEnv) else key).value.strip()
-    if not value.isprintable():
-        raise InputError(
-            f"the key of the endpoint {endpoint.name!r} holds a control character; set it to the key alone"
-        )
-    return value
-
-
-def retry_after_s(headers: Mapping[str, str], *, now: datetime | None = None) -> float | None:
-    """Read ``Retry-After`` as seconds, given either as seconds or as an HTTP date (RFC 9110, section 10.2.3).
-
-    Returns ``None`` where there is none or it can't be read; never a negative number.
-
-    >>> retry_after_s({"Retry-After": "1.5"})
-    1.5
-    >>> retry_after_s({"Retry-After": "Wed, 21 Oct 2026 07:28:10 GMT"}, now=datetime(2026, 10, 21, 7, 28, tzinfo=UTC))
-    10.0
-    >>> retry_after_s({"Retry-After": "soon"}) is None
-    True
-    """
-    value = headers.get("Retry-After")
-    if value is None:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            at = email.utils.parsedate_to_datetime(value)
-        except ValueError:
-            return None
-        at = at if at.tzinfo else at.replace(tzinfo=UTC)
-        seconds = (at - (now or datetime.now(UTC))).total_seconds()
-    return max(0.0, seconds) if seconds == seconds else None  # noqa: PLR0124 - false for NaN only
-
-
 # Codes that endpoints put into `error.code` or `error.type` of a 400; the status alone does not tell these apart.
 _CONTEXT_LENGTH_CODES = frozenset({"context_length_exceeded", "exceed_context_size_error", "string_above_max_length"})
 # Ends of an answer that are the server's failure, behind HTTP 200 (gateways and vLLM).
@@ -272,19 +291,20 @@ _FAILED_ENDS = frozenset({"error", "abort"})
 _CONTENT_FILTER_CODES = frozenset({"content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation"})
 
 
-def _status_error(status: int, headers: Mapping[str, str], raw: bytes, url: str, *, secret: str) -> CallError:
+def _status_error(status: int, headers: Mapping[str, str], raw: bytes, url: str, sent: str) -> CallError:
     """Map an HTTP failure to a kind, by status and by the body's error code, never by its wording."""
-    codes, detail = _error_body(raw)
-    if secret:  # some gateways repeat the request in their error
-        detail = detail.replace(secret, "***")
+    codes, detail = _error_body(raw, sent)
     if 300 <= status < 400:
         detail = f"it redirects to {headers.get('Location', 'nowhere')!r}; set base_url to where the endpoint is"
+        detail = masked(detail, sent)
     if status == 429:
         kind = ErrorKind.RATE_LIMITED
     elif status in {401, 403}:
         kind = ErrorKind.CREDENTIALS
     elif status in {408, 504}:
         kind = ErrorKind.TIMEOUT
+    elif status in {503, 529}:  # 529: what some hosted models answer when they have too much to do
+        kind = ErrorKind.OVERLOADED
     elif status >= 500:
         kind = ErrorKind.SERVER_ERROR
     elif codes & _CONTEXT_LENGTH_CODES or status == 413:
@@ -296,24 +316,24 @@ def _status_error(status: int, headers: Mapping[str, str], raw: bytes, url: str,
     return call_error(kind, f"HTTP {status} from {url}: {detail}", retry_after_s=retry_after_s(headers))
 
 
-def _error_body(raw: bytes) -> tuple[set[str], str]:
-    """Return the error codes in a failure's body, and its message, cut to 300 characters."""
-    text = raw[:4000].decode("utf-8", "replace")
+def _error_body(raw: bytes, sent: str) -> tuple[set[str], str]:
+    """Return the error codes in a failure's body, and its message without the credentials, cut to 300 characters."""
+    text = masked(raw.decode("utf-8", "replace"), sent)
     try:
         body = json.loads(raw)
     except (ValueError, RecursionError):
         return set(), text[:300]
     found = body.get("error", body) if isinstance(body, dict) else body
     if not isinstance(found, dict):
-        return set(), well_formed(str(found))[:300]
+        return set(), well_formed(masked(str(found), sent))[:300]
     inner = found.get("innererror")
     codes = {str(found.get("code")), str(found.get("type")), str(found.get("error_code"))} | (
         {str(inner.get("code"))} if isinstance(inner, dict) else set()
     )
-    return codes, well_formed(str(found.get("message", text)))[:300]
+    return codes, well_formed(masked(str(found.get("message", text)), sent))[:300]
 
 
-def _parse_answer(raw: bytes, url: str, *, latency_ms: float) -> Answer:
+def _parse_answer(raw: bytes, url: str, sent: str, *, latency_ms: float) -> Answer:
     try:
         body = json.loads(raw)
         choice = body["choices"][0]
@@ -324,7 +344,7 @@ def _parse_answer(raw: bytes, url: str, *, latency_ms: float) -> Answer:
         if isinstance(content, list):  # typed parts, as some models behind a gateway answer
             content = "".join(part.get("text") or "" for part in content if isinstance(part, dict))
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        head = raw[:120].decode("utf-8", "replace")
+        head = masked(raw.decode("utf-8", "replace"), sent)[:120]
         message = f"{url} answered 200 but not with a chat completion: {head}"
         raise call_error(ErrorKind.BAD_RESPONSE, message) from error
     if reason in _FAILED_ENDS or (content is None and not choice["message"].get("tool_calls") and not tokens[1]):

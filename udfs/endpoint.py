@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from udfs.errors import InputError
+from udfs.keys import ApiKey
 
 # Unconfigured, a whole cluster never has more than this many calls in flight at one endpoint, so that nobody's
 # shared endpoint is knocked over by a first try.
@@ -93,38 +94,6 @@ class Price:
 
 
 @dataclass(frozen=True)
-class Secret:
-    """A credential that never shows in ``repr``, in a log or in an error.
-
-    >>> Secret("hunter2")
-    Secret('***')
-    """
-
-    value: str = field(repr=False)
-
-    def __repr__(self) -> str:
-        return "Secret('***')"
-
-
-@dataclass(frozen=True)
-class SecretFromEnv:
-    """Where a credential is found; nothing is read until :meth:`resolve`."""
-
-    env: str
-
-    def resolve(self, environ: Mapping[str, str] | None = None) -> Secret:
-        """Read the variable.
-
-        Raises:
-            InputError: the variable is not set.
-        """
-        value = (os.environ if environ is None else environ).get(self.env)
-        if not value:
-            raise InputError(f"the environment variable {self.env} is not set; set it to the endpoint's key")
-        return Secret(value)
-
-
-@dataclass(frozen=True)
 class Sampling:
     """Every parameter that changes what the model answers. ``extra`` goes into the request body as it is."""
 
@@ -169,12 +138,12 @@ class Endpoint:
     name: str
     provider: str = "openai"
     base_url: str = ""
-    api_key: Secret | SecretFromEnv | None = None
+    api_key: ApiKey | None = None
     sampling: Sampling = field(default_factory=Sampling)
     limits: Limits = field(default_factory=Limits)
     price: Price | None = None
 
-    @property
+    @functools.cached_property
     def endpoint_id(self) -> str:
         """Hash of model, provider and every sampling parameter; where the endpoint stands is not part of it.
 
@@ -188,16 +157,14 @@ class Endpoint:
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
 
     def with_secret(self, environ: Mapping[str, str] | None = None) -> Endpoint:
-        """Return this endpoint with its key read from the environment, for workers, which have another environment.
+        """Return this endpoint with what its key needs of the environment, for workers, which have another one.
 
         Raises:
             InputError: the variable is not set.
         """
-        if not isinstance(self.api_key, SecretFromEnv):
-            return self
-        return replace(self, api_key=self.api_key.resolve(environ))
+        return replace(self, api_key=self.api_key.resolve(environ)) if self.api_key else self
 
-    @property
+    @functools.cached_property
     def url(self) -> str:
         """Where chat requests are posted."""
         base = self.base_url.rstrip("/")

@@ -29,6 +29,7 @@ class ErrorKind(enum.StrEnum):
     NETWORK = "network"
     TIMEOUT = "timeout"
     RATE_LIMITED = "rate_limited"
+    OVERLOADED = "overloaded"
     SERVER_ERROR = "server_error"
     BAD_RESPONSE = "bad_response"
     CREDENTIALS = "credentials"
@@ -54,7 +55,14 @@ class ErrorKind(enum.StrEnum):
 
 _PROMPT_KINDS = frozenset({ErrorKind.CONTENT_FILTER, ErrorKind.CONTEXT_LENGTH, ErrorKind.UNPARSABLE})
 _RETRYABLE_KINDS = frozenset(
-    {ErrorKind.NETWORK, ErrorKind.TIMEOUT, ErrorKind.RATE_LIMITED, ErrorKind.SERVER_ERROR, ErrorKind.BAD_RESPONSE}
+    {
+        ErrorKind.NETWORK,
+        ErrorKind.TIMEOUT,
+        ErrorKind.RATE_LIMITED,
+        ErrorKind.OVERLOADED,
+        ErrorKind.SERVER_ERROR,
+        ErrorKind.BAD_RESPONSE,
+    }
 )
 
 

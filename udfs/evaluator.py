@@ -9,19 +9,21 @@ import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from udfs import event_loop
 from udfs.allowance import Allowance, Purse
 from udfs.client import Answer, ChatClient
+from udfs.collector import seldom_collecting
 from udfs.endpoint import Endpoint, Limits, tightest
 from udfs.errors import CallError, ErrorKind, LedgerError, PromptFailure, PromptmillError, RowError, call_error
-from udfs.flow import FixedWindow
+from udfs.flow import FlowControl, flow_control
 from udfs.ledger import Entry, LedgerLocation, SegmentLedger, answer_key, verdict_key
 from udfs.prompt import Message, Prompt
 from udfs.rollout import Item, Rollout
 from udfs.scorers import mix
 from udfs.scorers.protocol import Judge, Score, Scorer, Subject, Weighted
+from udfs.scoring import Scoring
 from udfs.tally import Tally
 from udfs.task_status import StatusFolder, TaskStatus
 from udfs.task_watch import TaskWatch, end_when_dead
@@ -69,24 +71,31 @@ class Evaluator:
 
     def __init__(self, plan: EvaluationPlan, ledger: SegmentLedger) -> None:
         self._plan = plan
+        self._tasks = plan.tasks
         self._ledger = ledger
         self._clients: dict[tuple[str, str, str, str], ChatClient] = {}
-        self._flows: dict[tuple[str, str, str], FixedWindow] = {}
+        self._flows: dict[tuple[str, str, str], FlowControl] = {}
         self._judging: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
+        self._scoring = Scoring()
+        self._window = _most(plan.endpoint, plan.tasks)
         self._purse = Purse(plan.allowance.share(plan.tasks), clock=time.time)
-        judge = next(iter(self._judges()), None)
-        self._tally = Tally(plan.endpoint.price, judge.endpoint.price if judge else None)
+        # Asking a runtime protocol is slow, so it is asked once: a judge where the scorer is one.
+        self._mix = [(w.scorer, w.scorer if isinstance(w.scorer, Judge) else None) for w in plan.mix]
+        self._judges = [judge for _, judge in self._mix if judge is not None]
+        self._weights = {weighted.scorer.name: weighted.weight for weighted in plan.mix}
+        self._tally = Tally(plan.endpoint.price, self._judges[0].endpoint.price if self._judges else None)
 
-    def _judges(self) -> list[Judge]:
-        return [weighted.scorer for weighted in self._plan.mix if isinstance(weighted.scorer, Judge)]
+    def close(self) -> None:
+        """Let go of what the task held; the ledger is closed by who opened it."""
+        self._scoring.close()
 
     def _endpoints(self) -> list[Endpoint]:
-        return [self._plan.endpoint, *(judge.endpoint for judge in self._judges())]
+        return [self._plan.endpoint, *(judge.endpoint for judge in self._judges)]
 
     @property
     def window(self) -> int:
-        """How many items are worth having under way."""
-        return self._plan.endpoint.limits.share(self._plan.tasks).max_concurrency or 1
+        """How many items are worth having under way, at the most that the endpoint may be given."""
+        return self._window
 
     def status(self) -> TaskStatus:
         """How far this task is."""
@@ -108,6 +117,8 @@ class Evaluator:
 
     def share(self, tasks: int) -> None:
         """Share the cluster's limits among so many tasks from now on: others have ended."""
+        self._tasks = tasks
+        self._window = _most(self._plan.endpoint, tasks)
         for place, flow in self._flows.items():
             flow.limit(self._limits(place).share(tasks))
 
@@ -120,23 +131,23 @@ class Evaluator:
     async def _evaluate(self, item: Item) -> Rollout:
         inputs = json.loads(item.inputs)
         entries = {entry.key: entry for entry in item.known}
-        blank = Rollout(item.candidate_id, item.row_id)
         try:
-            rollout = await self._predict(item, inputs, entries, blank)
-        except PromptFailure as error:
-            return self._zero(blank, error)
+            rollout = await self._predict(item, inputs, entries)
         except CallError as error:
-            return replace(
-                blank, error=RowError(error.kind, error.message), attempts=error.attempts, refused=error.refused
+            return Rollout(
+                item.candidate_id,
+                item.row_id,
+                error=RowError(error.kind, error.message),
+                attempts=error.attempts,
+                refused=error.refused,
             )
         if rollout.error is not None:
             return self._zero(rollout, call_error(rollout.error.kind, rollout.error.message))
         expectations = json.loads(item.expectations) if item.expectations else {}
         return await self._score(rollout, Subject(inputs, rollout.output or "", expectations), item, entries)
 
-    async def _predict(
-        self, item: Item, inputs: Mapping[str, Any], entries: Mapping[str, Entry], blank: Rollout
-    ) -> Rollout:
+    async def _predict(self, item: Item, inputs: Mapping[str, Any], entries: Mapping[str, Entry]) -> Rollout:
+        """Return the rollout without scores: with the answer, or with the prompt's own failure."""
         plan = self._plan
         key = answer_key(plan.endpoint.endpoint_id, item.candidate_id, item.row_id, plan.sample)
         entry = entries.get(key) or self._ledger.find(key)
@@ -147,7 +158,7 @@ class Evaluator:
                 raise _missing(f"answer of the endpoint {plan.endpoint.name!r}", item)
             # All clients, before anything is paid: a judge without its key must stop the run, not each row.
             client = await self._client(plan.endpoint)
-            for judge in self._judges():
+            for judge in self._judges:
                 await self._client(judge.endpoint)
             messages = plan.prompts[item.candidate_id].messages(inputs)
             failure: CallError | None = None
@@ -159,8 +170,9 @@ class Evaluator:
             entry = self._entry(item, key, "answer", plan.endpoint, answer, failure)
             refused = answer.refused if answer else failure.refused if failure else 0
             self._ledger.keep(entry)
-        return replace(
-            blank,
+        return Rollout(
+            item.candidate_id,
+            item.row_id,
             output=entry.output,
             error=RowError(ErrorKind(entry.error_kind), entry.error_message or "") if entry.error_kind else None,
             prompt_tokens=entry.prompt_tokens,
@@ -187,13 +199,12 @@ class Evaluator:
         error: RowError | None = None
         unparsable = False
         values: dict[str, Score] = {}
-        for weighted in self._plan.mix:
-            scorer = weighted.scorer
+        for scorer, judge in self._mix:
             try:
-                if isinstance(scorer, Judge):
-                    rollout, found = await self._judge(rollout, scorer, subject, item, entries)
+                if judge is not None:
+                    rollout, found = await self._judge(rollout, judge, subject, item, entries)
                 else:
-                    found = _compute(scorer, subject)
+                    found = await self._scoring.score(cast("Scorer", scorer), subject)
                 score = _checked(found)
             except LedgerError:
                 raise  # no row's failure: what is asked from here on would not be kept
@@ -211,7 +222,7 @@ class Evaluator:
         scored = not error or not error.kind.is_infrastructure
         return replace(
             rollout,
-            score=mix(values, {w.scorer.name: w.weight for w in self._plan.mix}) if scored and values else None,
+            score=mix(values, self._weights) if scored and values else None,
             scores={name: score.value for name, score in values.items()},
             feedback={name: score.feedback for name, score in values.items()},
             error=error,
@@ -280,7 +291,12 @@ class Evaluator:
         # Paid for by this very pair before this run was interrupted: it counts as this run's, as the answer does.
         if entry.run_id == self._plan.run_id and entry.candidate_id == rollout.candidate_id:
             return _judged(rollout, entry)
-        return replace(rollout, judge_reused=rollout.judge_reused + 1)
+        return replace(
+            rollout,
+            judge_reused=rollout.judge_reused + 1,
+            judge_reused_prompt_tokens=rollout.judge_reused_prompt_tokens + entry.prompt_tokens,
+            judge_reused_completion_tokens=rollout.judge_reused_completion_tokens + entry.completion_tokens,
+        )
 
     def _entry(
         self,
@@ -316,8 +332,8 @@ class Evaluator:
             session = await event_loop.session()
             place = _place(endpoint)
             if place not in self._flows:
-                limits = self._limits(place).share(self._plan.tasks)
-                self._flows[place] = FixedWindow(limits, clock=time.monotonic, sleep=asyncio.sleep)
+                limits = self._limits(place).share(self._tasks)
+                self._flows[place] = flow_control(place, limits, tasks=self._plan.tasks)
             # Checked again: another item may have made it while this one waited for the session.
             self._clients.setdefault(key, ChatClient(endpoint, self._flows[place], session))
         return self._clients[key]
@@ -353,6 +369,10 @@ def _asked_in_vain(rollout: Rollout, error: CallError) -> Rollout:
     )
 
 
+def _most(endpoint: Endpoint, tasks: int) -> int:
+    return endpoint.limits.share(tasks).max_concurrency or 1
+
+
 def _place(endpoint: Endpoint) -> tuple[str, str, str]:
     return (endpoint.provider, endpoint.base_url, endpoint.name)
 
@@ -364,16 +384,6 @@ def _checked(found: Score | CallError) -> Score:
     if not 0.0 <= found.value <= 1.0:
         raise call_error(ErrorKind.SCORER, f"the score {found.value!r} is not from 0 to 1; mend the scorer")
     return found
-
-
-def _compute(scorer: Scorer, subject: Subject) -> Score:
-    try:
-        return scorer.score(subject)
-    except PromptmillError as error:
-        raise call_error(ErrorKind.SCORER, str(error)) from error
-    except Exception as error:
-        # A user's scorer may raise anything; that is no verdict on the prompt, so the row stays unscored.
-        raise call_error(ErrorKind.SCORER, f"{type(error).__name__}: {error}") from error
 
 
 def evaluate_stream(
@@ -399,15 +409,17 @@ def evaluate_stream(
         watch.begin()
     try:
         try:
-            yield from stream(
-                batches,
-                evaluator.evaluate,
-                loop=loop,
-                ahead=2 * evaluator.window,
-                held=_HELD_ITEMS + evaluator.window,
-                beside=watch.watch if watch else partial(end_when_dead, evaluator),
-            )
+            with seldom_collecting():
+                yield from stream(
+                    batches,
+                    evaluator.evaluate,
+                    loop=loop,
+                    ahead=lambda: 2 * evaluator.window,
+                    held=_HELD_ITEMS,
+                    beside=watch.watch if watch else partial(end_when_dead, evaluator),
+                )
         finally:
+            evaluator.close()
             event_loop.run(ledger.close())
     except LedgerError as error:
         if watch:

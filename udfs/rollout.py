@@ -34,7 +34,8 @@ class Rollout:
     ``score`` is the weighted mean of ``scores``, 0 to 1, higher is better; ``None`` when the call or a judge failed
     for a reason that is not the prompt's. ``reused`` means that the answer came from the ledger: the tokens are those
     of the answer, but nothing was paid for them now; ``resumed``, that this very run paid for it before it was
-    interrupted. The ``judge_*`` fields count what this run asked, before or after an interruption, for this pair.
+    interrupted. The ``judge_*`` fields count what this run asked, before or after an interruption, for this pair;
+    ``judge_reused*`` the verdicts that the ledger had, and what they had cost.
     """
 
     candidate_id: str
@@ -56,6 +57,8 @@ class Rollout:
     judge_prompt_tokens: int = 0
     judge_completion_tokens: int = 0
     judge_reused: int = 0
+    judge_reused_prompt_tokens: int = 0
+    judge_reused_completion_tokens: int = 0
 
     def to_record(self) -> dict[str, Any]:
         """Return the flat form in which a rollout leaves a pandas UDF: maps as JSON text, the error as two columns."""
@@ -72,6 +75,7 @@ RECORD_DDL = (
     "candidate_id string, row_id string, output string, score double, scores string, feedback string, "
     "prompt_tokens bigint, completion_tokens bigint, latency_ms double, attempts bigint, refused bigint, "
     "reused boolean, resumed boolean, judge_calls bigint, judge_attempts bigint, judge_prompt_tokens bigint, "
-    "judge_completion_tokens bigint, judge_reused bigint, error_kind string, error_message string"
+    "judge_completion_tokens bigint, judge_reused bigint, judge_reused_prompt_tokens bigint, "
+    "judge_reused_completion_tokens bigint, error_kind string, error_message string"
 )
 RECORD_COLUMNS = tuple(column.split()[0] for column in RECORD_DDL.split(", "))

@@ -6,78 +6,125 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
 
+# Work that never waits (everything is known already) lets others on the loop have their turn after so many items.
+_TURN: Final = 64
 
-class _Batch(Generic[R]):
-    """Results of one batch, filled in any order."""
 
-    def __init__(self, size: int) -> None:
-        self.results: list[R | None] = [None] * size
-        self.missing = size
+class _Batch(Generic[T, R]):
+    """Items of one batch and their results, filled in any order; an item is let go when its work begins."""
+
+    def __init__(self, items: Sequence[T]) -> None:
+        self.items: list[T | None] = list(items)
+        self.results: list[R | None] = [None] * len(items)
+        self.begun = 0
+        self.missing = len(items)
 
 
 class _Flight(Generic[T, R]):
-    """What is under way; shared between the caller's thread and the event loop's."""
+    """What is under way. Two threads share it without a lock: each number below has one writer.
 
-    def __init__(self, work: Callable[[T], Awaitable[R]], loop: asyncio.AbstractEventLoop) -> None:
+    The caller's thread writes ``given``; the event loop's writes all else, and wakes the caller by ``changed`` when a
+    batch is whole, when more may be read, or when work broke: not for every item, of which there are thousands a
+    second.
+    """
+
+    def __init__(
+        self, work: Callable[[T], Awaitable[R]], loop: asyncio.AbstractEventLoop, ahead: Callable[[], int]
+    ) -> None:
         self.changed = threading.Condition()
-        self.unfinished = 0
+        self.given = 0
+        self.finished = 0
         self.failure: BaseException | None = None
+        self._ahead = ahead
         self._work = work
         self._loop = loop
+        self._queue: deque[_Batch[T, R]] = deque()
+        self._runners = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def start(self, items: Sequence[T]) -> _Batch[R]:
-        batch: _Batch[R] = _Batch(len(items))
-        with self.changed:
-            self.unfinished += len(items)
-        self._loop.call_soon_threadsafe(self._spawn, items, batch)
+    @property
+    def hungry(self) -> bool:
+        """True when fewer items than wanted are unfinished, so that another batch should be read."""
+        return self.given - self.finished < self._ahead()
+
+    def start(self, items: Sequence[T]) -> _Batch[T, R]:
+        batch: _Batch[T, R] = _Batch(items)
+        self.given += len(items)
+        if items:
+            self._loop.call_soon_threadsafe(self._enqueue, batch)
         return batch
 
     def accompany(self, beside: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        self._loop.call_soon_threadsafe(self._spawn_beside, beside)
+        self._loop.call_soon_threadsafe(lambda: self._spawn(self._beside(beside)))
 
     def cancel(self) -> None:
-        self._loop.call_soon_threadsafe(lambda: [task.cancel() for task in self._tasks])
+        self._loop.call_soon_threadsafe(self._cancel)
 
-    def _spawn(self, items: Sequence[T], batch: _Batch[R]) -> None:
-        for position, item in enumerate(items):
-            task = self._loop.create_task(self._one(item, position, batch))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+    def _cancel(self) -> None:
+        self._queue.clear()
+        for task in self._tasks:
+            task.cancel()
 
-    def _spawn_beside(self, beside: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        task = self._loop.create_task(self._watched(beside))
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _watched(self, beside: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def _beside(self, beside: Callable[[], Coroutine[Any, Any, None]]) -> None:
         try:
             await beside()
         except Exception as error:
-            with self.changed:
-                self.failure = self.failure or error
-                self.changed.notify()
+            self._fail(error)
 
-    async def _one(self, item: T, position: int, batch: _Batch[R]) -> None:
+    def _fail(self, error: BaseException) -> None:
+        with self.changed:
+            self.failure = self.failure or error
+            self.changed.notify()
+
+    def _enqueue(self, batch: _Batch[T, R]) -> None:
+        self._queue.append(batch)
+        self._fill()
+
+    def _fill(self) -> None:
+        """Have as many runners as items are wanted under way: the window may have grown."""
+        waiting = sum(len(batch.items) - batch.begun for batch in self._queue)
+        for _ in range(min(self._ahead() - self._runners, waiting)):
+            self._runners += 1
+            self._spawn(self._run())
+
+    async def _run(self) -> None:
+        """Work on one item after another; end when there is none, or when fewer are wanted under way."""
+        queue = self._queue
         try:
-            batch.results[position] = await self._work(item)
+            while queue and self._runners <= self._ahead():
+                batch = queue[0]
+                position = batch.begun
+                batch.begun += 1
+                if batch.begun == len(batch.items):
+                    queue.popleft()
+                item, batch.items[position] = batch.items[position], None
+                batch.results[position] = await self._work(item)  # type: ignore[arg-type]  # None only once begun
+                self.finished += 1
+                batch.missing -= 1
+                if not batch.missing or self.hungry:
+                    with self.changed:
+                        self.changed.notify()
+                if queue and self._runners < self._ahead():
+                    self._fill()
+                if self.finished % _TURN == 0:
+                    await asyncio.sleep(0)
         except BaseException as error:
             # Rows' failures are data by now; what arrives here is a defect, and the caller's thread must see it.
-            with self.changed:
-                self.failure = self.failure or error
-                self.changed.notify()
+            self._fail(error)
             if isinstance(error, asyncio.CancelledError):
                 raise
-            return
-        with self.changed:
-            self.unfinished -= 1
-            batch.missing -= 1
-            self.changed.notify()
+        finally:
+            self._runners -= 1
 
 
 def stream(
@@ -85,16 +132,18 @@ def stream(
     work: Callable[[T], Awaitable[R]],
     *,
     loop: asyncio.AbstractEventLoop,
-    ahead: int,
+    ahead: int | Callable[[], int],
     held: int,
     beside: Callable[[], Coroutine[Any, Any, None]] | None = None,
 ) -> Iterator[list[R]]:
     """Yield one list of results a batch, in order, while later batches are already under way.
 
-    ``batches`` is read from the calling thread; ``work`` runs on ``loop``, which must run in another thread. A batch
-    is started whenever fewer than ``ahead`` items are unfinished, unless ``held`` items wait behind a straggler (this
-    bounds memory). What limits the calls in flight is the flow control inside ``work``. Closing the generator cancels
-    what is under way. ``beside`` runs on the loop as long as the stream does; what it raises ends the stream.
+    ``batches`` is read from the calling thread; ``work`` runs on ``loop``, which must run in another thread. At most
+    ``ahead`` items are under way at once, however long the batches are: a number of at least 1, or a function that
+    returns one and is asked again and again, from both threads, because the number changes. A batch is read whenever
+    fewer than ``ahead`` items are unfinished, unless ``held`` items wait behind a straggler (this bounds memory). What
+    limits the calls in flight is the flow control inside ``work``. Closing the generator cancels what is under way.
+    ``beside`` runs on the loop as long as the stream does; what it raises ends the stream.
 
     Raises:
         BaseException: the first exception that ``work`` or ``beside`` raised.
@@ -104,15 +153,15 @@ def stream(
     >>> list(stream([[1, 2], [], [3]], double, loop=event_loop(), ahead=2, held=10))
     [[2, 4], [], [6]]
     """
-    flight: _Flight[T, R] = _Flight(work, loop)
-    waiting: deque[_Batch[R]] = deque()
+    flight: _Flight[T, R] = _Flight(work, loop, ahead if callable(ahead) else lambda: ahead)
+    waiting: deque[_Batch[T, R]] = deque()
     source = iter(batches)
     exhausted = False
     if beside is not None:
         flight.accompany(beside)
     try:
         while True:
-            while not exhausted and flight.unfinished < ahead and _size(waiting) < held:
+            while not exhausted and flight.hungry and _size(waiting) < held:
                 items = next(source, None)
                 if items is None:
                     exhausted = True
@@ -123,7 +172,7 @@ def stream(
             head = waiting[0]
             with flight.changed:
                 room = not exhausted and _size(waiting) < held
-                while head.missing and flight.failure is None and not (room and flight.unfinished < ahead):
+                while head.missing and flight.failure is None and not (room and flight.hungry):
                     flight.changed.wait()
                 if flight.failure is not None:
                     raise flight.failure
@@ -134,5 +183,5 @@ def stream(
         flight.cancel()
 
 
-def _size(waiting: Iterable[_Batch[R]]) -> int:
+def _size(waiting: Iterable[_Batch[T, R]]) -> int:
     return sum(len(batch.results) for batch in waiting)

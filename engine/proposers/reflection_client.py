@@ -13,7 +13,7 @@ from udfs import event_loop
 from udfs.client import Answer, ChatClient
 from udfs.endpoint import Endpoint
 from udfs.errors import CallError, ErrorKind, LedgerError
-from udfs.flow import FixedWindow
+from udfs.flow import flow_control
 from udfs.ledger import Entry, LedgerLocation, SegmentLedger, reflection_key
 from udfs.prompt import Message
 from udfs.records import canonical_json
@@ -82,6 +82,7 @@ class ReflectionClient:
                 )
             else:
                 self._usage.reused += 1
+                self._usage.saved_reflection.add(entry.prompt_tokens, entry.completion_tokens)
             return entry.output or "", entry.error_message == _TRUNCATED
         if self._replay:
             raise LedgerError(
@@ -148,6 +149,7 @@ class ReflectionClient:
     async def _opened_client(self) -> ChatClient:
         async with self._opening:
             if self._client is None:
-                flow = FixedWindow(self.endpoint.limits.share(1), clock=time.monotonic, sleep=asyncio.sleep)
+                place = (self.endpoint.provider, self.endpoint.base_url, self.endpoint.name)
+                flow = flow_control(place, self.endpoint.limits.share(1), tasks=1)
                 self._client = ChatClient(self.endpoint, flow, await event_loop.session())
             return self._client

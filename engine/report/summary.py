@@ -126,6 +126,12 @@ def _cost(result: Mapping[str, Any]) -> Fact:
     tokens = section(result, "tokens")
     value = money(result.get("cost"))
     detail = f"{count(tokens.get('prompt'))} prompt and {count(tokens.get('completion'))} completion tokens"
+    saved = section(result, "saved")
+    if finite(saved.get("calls")):
+        worth = money(saved.get("cost"))
+        detail += f"; the ledger saved {count(saved.get('tokens'))} tokens" + (
+            "" if worth == "Not known" else f", {worth}"
+        )
     return Fact("Cost", value, detail if value != "Not known" else f"no price is set; {detail}")
 
 

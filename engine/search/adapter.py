@@ -13,6 +13,7 @@ from engine.evaluate import Evaluation
 from engine.rows import Row
 from engine.search.budget import Budget
 from engine.search.history import Candidate, History
+from udfs.errors import ErrorKind
 from udfs.prompt import Prompt
 from udfs.rollout import Rollout
 
@@ -90,7 +91,13 @@ class EngineAdapter:
 
     def _evaluate(self, pairs: Sequence[tuple[Prompt, list[Row]]], stage: str) -> None:
         self._evaluation.usage.metric_calls += len({(p.candidate_id, row.row_id) for p, rows in pairs for row in rows})
-        results = self._evaluation.rollouts(pairs, stage=stage)
+        results = self._evaluation.rollouts(pairs, stage=stage, allowance=self._budget.allowance())
+        unasked = sum(was_not_asked(r) for rollouts in results for r in rollouts)
+        if unasked:
+            for (prompt, _), rollouts in zip(pairs, results, strict=True):
+                if not any(map(was_not_asked, rollouts)):  # half a val set must not make a winner
+                    self._history.note(prompt.candidate_id, rollouts)
+            raise BudgetSpent(f"it did not cover {unasked} of the calls of the stage {stage}")
         if not stage.endswith("val"):
             # Minibatches are too small for min_coverage; but an outage over half of a stage is no evidence at all.
             check_coverage([r for rollouts in results for r in rollouts], _STAGE_COVERAGE, f"the stage {stage}")
@@ -150,6 +157,11 @@ class EngineAdapter:
             and other.score is not None
         ]
         return sum(others) / len(others) if others else own_mean
+
+
+def was_not_asked(rollout: Rollout) -> bool:
+    """Say whether the budget did not cover the call."""
+    return rollout.error is not None and rollout.error.kind is ErrorKind.BUDGET
 
 
 def _rollout(candidate: Candidate, row_id: str) -> Rollout | None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from engine.config import AppConfig
 from engine.errors import ConfigError
 from engine.yaml_source import parse_yaml
-from udfs.endpoint import SecretFromEnv
+from udfs.keys import KeyFile, OAuthClient, SecretFromEnv
 
 BASE = """\
 resources:
@@ -263,6 +263,50 @@ def test_a_literal_key_is_refused_and_not_repeated(text):
     """A key that somebody pasted must not end up in a log."""
     with pytest.raises(ConfigError) as raised:
         read(text)
+    assert SECRET not in str(raised.value)
+
+
+OAUTH = (
+    "{token_url: 'https://id.example/token', client_id: {env: SURELY_NOT_SET_ANYWHERE, default_value: me}, "
+    "client_secret: {env: HIDDEN}}"
+)
+
+
+@pytest.mark.parametrize(
+    ("written", "key"),
+    [
+        ("{env: NAME}", SecretFromEnv("NAME")),
+        ("{file: /keys/m}", KeyFile("/keys/m")),
+        (f"{{oauth: {OAUTH}}}", OAuthClient("https://id.example/token", "me", SecretFromEnv("HIDDEN"))),
+    ],
+)
+def test_keys_are_found_in_three_kinds_of_places(written, key):
+    """A variable, a file that is read again, a client of an OAuth server; nothing is read or asked yet."""
+    config = read(changed("{env: SMALL_MODEL_KEY}", written))
+    assert config.optimizations.prompt_optimizations["migrate"].agent.model.endpoint().api_key == key
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("{envv: NAME}", "api_key.envv is not a known key; did you mean 'env'?"),
+        ("{oauth: {token_uri: x}}", "api_key.oauth.token_uri is not a known key; did you mean 'token_url'?"),
+        ("{oauth: {token_url: 'https://h/t', client_id: me}}", "api_key.oauth.client_secret is missing; add it"),
+        (OAUTH.replace("env: HIDDEN", "file: x").join(("{oauth: ", "}")), "client_secret.file is not a known key"),
+        (OAUTH.replace("{env: HIDDEN}", "sk-do-not-repeat-me").join(("{oauth: ", "}")), "write {env: NAME}"),
+        (OAUTH.replace("https://", "").join(("{oauth: ", "}")), "give a URL such as https://host/oidc/v1/token"),
+        ("{env: NAME, file: /keys/m}", "names env and file; give one of env, oauth or file"),
+        ("{}", "names no place; give one of env, oauth or file"),
+        ("{file: ''}", "at least 1 character"),
+    ],
+)
+def test_a_key_that_can_not_be_found_is_told(written, said):
+    """The line is named, and the nearest right key; a secret that was pasted is not repeated."""
+    text = changed("{env: SMALL_MODEL_KEY}", written)
+    with pytest.raises(ConfigError) as raised:
+        read(text)
+    assert said in str(raised.value)
+    assert f"c.yaml:{line_of(text, 'api_key:')}" in str(raised.value)
     assert SECRET not in str(raised.value)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import mlflow
 import planted_world as world
 import pytest
+from token_world import CLIENT_ID, CLIENT_SECRET, TokenWorld
 
 from engine import doctor
 from engine.config import AppConfig
@@ -98,6 +99,40 @@ def test_refused_key_is_told_without_the_key(tmp_path, monkeypatch):
     assert "refuses a call without a key" in findings["endpoint big"].detail
     assert ("/v1/models", "Bearer hunter2") in asked
     assert "hunter2" not in repr(list(findings.values()))
+
+
+def test_token_of_an_oauth_server_is_asked_for_and_tried(tmp_path, monkeypatch):
+    """A live client is ok; a refused one is told with the server's reason, and its secret stands nowhere."""
+    monkeypatch.setenv("GOOD_SECRET", CLIENT_SECRET)
+    monkeypatch.setenv("BAD_SECRET", f"{CLIENT_SECRET}-bad")
+    with TokenWorld() as tokens:
+
+        def by(secret):
+            client = f"token_url: '{tokens.token_url}', client_id: {CLIENT_ID}, client_secret: {{env: {secret}}}"
+            return f"name: m, api_key: {{oauth: {{{client}}}}},"
+
+        replacements = (
+            ("name: small,", by("GOOD_SECRET")),
+            ("name: big,", by("BAD_SECRET").replace("name: m", "name: n")),
+        )
+        findings = found(configured(tmp_path, tokens.base_url, tokens.base_url, *replacements))
+    assert findings["endpoint m"].status == "ok"
+    assert f"a token of {tokens.token_url} for the client 'mill' is taken" in findings["endpoint m"].detail
+    assert findings["endpoint n"].status == "missing"
+    assert "refuses the client 'mill': 401 (invalid_client" in findings["endpoint n"].detail
+    assert CLIENT_SECRET not in repr(list(findings.values()))
+    assert "canary-token" not in repr(list(findings.values()))
+
+
+def test_key_file_is_read_and_tried(tmp_path):
+    """Its path is told, and where it can't be read, on which machine."""
+    key = tmp_path / "key"
+    with server(200) as (url, asked):
+        config = configured(tmp_path, url, url, ("name: small,", f"name: small, api_key: {{file: {key}}},"))
+        assert f"the key file {key} can't be used on" in found(config)["endpoint small"].detail
+        key.write_text("hunter2\n")
+        assert f"the key in the file {key} is taken" in found(config)["endpoint small"].detail
+    assert ("/v1/models", "Bearer hunter2") in asked
 
 
 def test_key_that_no_header_can_hold_is_not_repeated(tmp_path, monkeypatch):

@@ -11,7 +11,8 @@ from engine.evaluate import Evaluation, summarize
 from engine.rows import rows_from_records
 from engine.scripted_endpoint import Reply, ScriptedEndpoint
 from engine.storage import Storage
-from udfs.endpoint import Endpoint, Limits, SecretFromEnv
+from udfs.endpoint import Endpoint, Limits
+from udfs.keys import SecretFromEnv
 from udfs.prompt import Prompt
 from udfs.scorers import build_mix
 

@@ -15,9 +15,11 @@ from fake_time import FakeTime
 
 from engine.scripted_endpoint import Reply, ScriptedEndpoint
 from udfs.client import ChatClient
-from udfs.endpoint import Endpoint, Limits, Sampling, Secret, SecretFromEnv
+from udfs.endpoint import Endpoint, Limits, Sampling
 from udfs.errors import CallError, ErrorKind, InfrastructureError, InputError, PromptFailure
+from udfs.flow import Permit
 from udfs.health import Health
+from udfs.keys import Secret, SecretFromEnv
 
 HELLO = [{"role": "user", "content": "hello"}]
 SECRET = "sk-0123456789abcdef"  # noqa: S105 - nobody's
@@ -34,15 +36,21 @@ class Flow:
     def __init__(self, time, queue_s=0.0):
         self.open = 0
         self.settled = []
+        self.cancelled = 0
         self._time, self._queue_s = time, queue_s
 
     async def acquire(self, tokens):
         self._time.now += self._queue_s
         self.open += 1
+        return Permit(self._time.now, tokens)
 
-    def settle(self, **how):
+    def settle(self, permit, **how):
         self.open -= 1
         self.settled.append(how)
+
+    def cancel(self, permit):
+        self.open -= 1
+        self.cancelled += 1
 
 
 def asked(endpoint, *, times=1, time=None, flow=None, health=None, **options):
@@ -130,9 +138,9 @@ def http(body, *, status="200 OK", headers="", length=None):
         (500, None, ErrorKind.SERVER_ERROR, 3),
         (500, "context_length_exceeded", ErrorKind.SERVER_ERROR, 3),
         (502, None, ErrorKind.SERVER_ERROR, 3),
-        (503, None, ErrorKind.SERVER_ERROR, 3),
+        (503, None, ErrorKind.OVERLOADED, 3),
         (504, None, ErrorKind.TIMEOUT, 3),
-        (529, None, ErrorKind.SERVER_ERROR, 3),
+        (529, None, ErrorKind.OVERLOADED, 3),
     ],
 )
 def test_each_status_is_a_kind_and_only_what_may_pass_is_tried_again(status, code, kind, calls):
@@ -163,8 +171,8 @@ def test_an_answer_says_what_it_took():
     assert (answer.text, answer.attempts, answer.refused, answer.finish_reason) == ("hi", 3, 1, "stop")
     assert (answer.prompt_tokens, answer.completion_tokens) == (2, 1)
     assert answer.latency_ms >= 0.0
-    assert [how["failure"] for how in flow.settled] == [ErrorKind.RATE_LIMITED, ErrorKind.SERVER_ERROR, None]
-    assert flow.settled[-1]["actual"] == 3
+    assert [how["failure"] for how in flow.settled] == [ErrorKind.RATE_LIMITED, ErrorKind.OVERLOADED, None]
+    assert flow.settled[-1]["tokens"] == 3
     assert server.calls[0].body == {"model": "m", "messages": HELLO}
 
 
@@ -239,7 +247,7 @@ def test_an_answer_that_does_not_come_is_a_timeout():
         (b"SSH-2.0-OpenSSH_9.2\r\n", ErrorKind.NETWORK),
         (b"", ErrorKind.NETWORK),
         (http(b"[" * 100_000, status="500 Oops"), ErrorKind.SERVER_ERROR),
-        (http(b'"busy"', status="503 Busy"), ErrorKind.SERVER_ERROR),
+        (http(b'"busy"', status="503 Busy"), ErrorKind.OVERLOADED),
         (http(b'{"error": {"innererror": {"code": "ResponsibleAIPolicyViolation"}}}', status="400 No"),
          ErrorKind.CONTENT_FILTER),
     ],
@@ -454,7 +462,7 @@ def test_cancelling_a_call_gives_its_place_back():
 
     with ScriptedEndpoint(lambda _: Reply("x", delay_s=1)) as server:
         asyncio.run(cancelled(server.base_url))
-    assert (flow.open, len(flow.settled), time.slept) == (0, 1, [])
+    assert (flow.open, flow.settled, flow.cancelled, time.slept) == (0, [], 1, [])
 
 
 def test_calls_of_one_client_do_not_wait_for_each_other():

@@ -51,7 +51,7 @@ def test_unscored_rows_stay_null_through_arrow(spark, tmp_path):
     assert sorted(found) == sorted(row[1] for row in rows)
     for n in range(24):
         line = found[f"r{n}"]
-        kinds = ("server_error", "content_filter", None)
+        kinds = ("overloaded", "content_filter", None)
         scores = (None, 0.0, 1.0)
         assert (line["error_kind"], line["score"]) == (kinds[n % 3], scores[n % 3])
         assert line["output"] == (str(n) if n % 3 == 2 else None)

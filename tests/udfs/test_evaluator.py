@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from engine.scripted_endpoint import Reply, ScriptedEndpoint
-from udfs.endpoint import Endpoint, Limits, SecretFromEnv
+from udfs.endpoint import Endpoint, Limits
 from udfs.errors import CallError, ErrorKind, InputError, LedgerError
 from udfs.evaluator import EvaluationPlan, evaluate_stream
+from udfs.keys import SecretFromEnv
 from udfs.ledger import LedgerLocation, answer_key
 from udfs.prompt import Prompt
 from udfs.rollout import Item
@@ -179,7 +180,7 @@ def test_an_evaluation_that_breaks_keeps_what_was_paid_for(world):
 @pytest.mark.parametrize(
     ("reply", "kind"),
     [
-        (Reply(status=503), ErrorKind.SERVER_ERROR),
+        (Reply(status=503), ErrorKind.OVERLOADED),
         # One attempt: the deadline is nearer than the time that the endpoint asks for.
         (Reply(status=429, headers={"Retry-After": "9999"}), ErrorKind.RATE_LIMITED),
         (Reply(status=401), ErrorKind.CREDENTIALS),
@@ -256,7 +257,7 @@ def test_an_outage_of_the_judge_leaves_the_row_unscored(world):
     """Only the judge is asked again next time."""
     w = world(judge=lambda call: Reply(status=503) if call.number == 1 else verdict()).judged()
     (found,) = w.run(["ant"])
-    assert (found.score, found.error.kind, found.judge_calls) == (None, ErrorKind.SERVER_ERROR, 1)
+    assert (found.score, found.error.kind, found.judge_calls) == (None, ErrorKind.OVERLOADED, 1)
     (again,) = w.run(["ant"], known=w.entries(), evaluation_id="e2")
     assert again.score == 1.0
     assert (len(w.target.calls), len(w.judge.calls)) == (1, 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 
@@ -63,11 +64,21 @@ def normalize(text: str, *, case_sensitive: bool = False, keep_punctuation: bool
     >>> normalize("C#"), normalize("-5"), normalize("?!")
     ('c#', '-5', '?!')
     """
+    find = _normalize_short if len(text) <= _SHORT else _normalize
+    return find(text, case_sensitive=case_sensitive, keep_punctuation=keep_punctuation)
+
+
+def _normalize(text: str, *, case_sensitive: bool, keep_punctuation: bool) -> str:
     while True:
         following = _step(text, case_sensitive=case_sensitive, keep_punctuation=keep_punctuation)
         if following == text:
             return text
         text = following
+
+
+# Labels come again and again, for one row alone several times: worth remembering. Long answers are not.
+_SHORT = 100
+_normalize_short = functools.lru_cache(maxsize=4096)(_normalize)
 
 
 def searchable(text: str, *, case_sensitive: bool = False) -> str:

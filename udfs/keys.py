@@ -1,0 +1,122 @@
+"""Where an endpoint's credentials come from: descriptors that the driver makes and executors are handed.
+
+Each is plain data with a masked ``repr``. ``resolve`` reads on the driver what only the driver has (its environment);
+what they become on a worker is in :mod:`udfs.credentials`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from urllib.parse import urlsplit
+
+from udfs.errors import InputError
+
+
+@dataclass(frozen=True)
+class Secret:
+    """A credential that never shows in ``repr``, in a log or in an error.
+
+    >>> Secret("hunter2")
+    Secret('***')
+    """
+
+    value: str = field(repr=False)
+
+    def __repr__(self) -> str:
+        return "Secret('***')"
+
+    @property
+    def origin(self) -> str:
+        """Where it comes from, in words for a person."""
+        return "the given key"
+
+    def resolve(self, environ: Mapping[str, str] | None = None) -> Secret:  # noqa: ARG002 - there is nothing to read
+        """Return itself: it is resolved."""
+        return self
+
+
+@dataclass(frozen=True)
+class SecretFromEnv:
+    """Where a credential is found; nothing is read until :meth:`resolve`."""
+
+    env: str
+
+    @property
+    def origin(self) -> str:
+        """Where it comes from, in words for a person."""
+        return f"the key in {self.env}"
+
+    def resolve(self, environ: Mapping[str, str] | None = None) -> Secret:
+        """Read the variable.
+
+        Raises:
+            InputError: the variable is not set.
+        """
+        value = (os.environ if environ is None else environ).get(self.env)
+        if not value:
+            raise InputError(f"the environment variable {self.env} is not set; set it to the key that it stands for")
+        return Secret(value)
+
+
+@dataclass(frozen=True)
+class OAuthClient:
+    """A client of an OAuth 2.0 server that gets short-lived tokens for itself (RFC 6749, section 4.4).
+
+    Databricks calls this M2M: a service principal's id and secret, at ``{workspace}/oidc/v1/token``, with the scope
+    ``all-apis``.
+
+    >>> OAuthClient("https://id.example/token", "me", Secret("hunter2"))
+    OAuthClient(token_url='https://id.example/token', client_id='me', client_secret=Secret('***'), scope=None)
+    """
+
+    token_url: str
+    client_id: str
+    client_secret: Secret | SecretFromEnv
+    scope: str | None = None
+
+    def __post_init__(self) -> None:
+        place = urlsplit(self.token_url)
+        if place.username or place.password:
+            raise InputError("token_url holds a user or a password; give them as client_id and client_secret")
+        if place.scheme not in {"http", "https"} or not place.hostname:
+            raise InputError(f"token_url is {self.token_url!r}; give a URL such as https://host/oidc/v1/token")
+        if not self.client_id:
+            raise InputError("client_id is empty; give the id that the OAuth server knows this client by")
+
+    @property
+    def origin(self) -> str:
+        """Where it comes from, in words for a person."""
+        return f"a token of {self.token_url} for the client {self.client_id!r}"
+
+    def resolve(self, environ: Mapping[str, str] | None = None) -> OAuthClient:
+        """Read the client's secret; the tokens are each process's own.
+
+        Raises:
+            InputError: the variable is not set.
+        """
+        return replace(self, client_secret=self.client_secret.resolve(environ))
+
+
+@dataclass(frozen=True)
+class KeyFile:
+    """A file that holds the key, on the driver and on every worker; whoever rotates the key writes it anew."""
+
+    path: str
+
+    def __post_init__(self) -> None:
+        if not self.path:
+            raise InputError("the path of the key file is empty; give the file that holds the key")
+
+    @property
+    def origin(self) -> str:
+        """Where it comes from, in words for a person."""
+        return f"the key in the file {self.path}"
+
+    def resolve(self, environ: Mapping[str, str] | None = None) -> KeyFile:  # noqa: ARG002 - the worker reads the file
+        """Return itself: the key is read where it is used, because it changes while the job runs."""
+        return self
+
+
+ApiKey = Secret | SecretFromEnv | OAuthClient | KeyFile

@@ -27,6 +27,7 @@ from udfs.scorers import build_mix
 
 GOOD = Prompt.parse(world.GOOD)
 OTHER = Prompt.parse("Give back in UPPER CASE: {{word}}")
+THIRD = Prompt.parse("UPPER CASE, please: {{word}}")
 LIMITS = Limits(max_attempts=1)
 KEY = SecretFromEnv("A_KEY_THAT_NOBODY_SET")
 
@@ -117,9 +118,7 @@ def test_a_replay_that_lacks_a_verdict_names_the_judge(make):
     """The answers are there, but nobody has judged them yet."""
     w = make()
     w.frame(w.evaluation("one", judged=False), "first")
-    with pytest.raises(
-        LedgerError, match=r"12 of 12.*no verdict of the judge 'equivalence' at the endpoint 'judge'"
-    ):
+    with pytest.raises(LedgerError, match=r"12 of 12.*no verdict of the judge 'equivalence' at the endpoint 'judge'"):
         w.frame(w.evaluation("two", reuse=REPLAY), "replayed")
     assert w.calls == (12, 0)
 
@@ -210,18 +209,18 @@ def test_identical_pairs_are_called_once_in_a_job(make, spark):
 
 
 def test_a_compacted_ledger_serves_a_run_as_before(make, spark):
-    """After compaction nothing is called again, by Spark's join and on the driver, and damage costs what it held."""
+    """After compaction nothing is called again but what was never asked."""
     w = make()
     first = w.frame(w.evaluation("one"), "first")
+    w.frame(w.evaluation("one"), "other", prompts=(OTHER,))
     ledger = Storage.at(str(w.folder), str(w.folder)).ledger
     assert compact(ledger, SparkMerge(spark)).into == 1
     forget_checks()
     assert outcome(w.frame(w.evaluation("two"), "second")) == outcome(first)
-    assert w.calls == (12, 12)
-    kept = w.evaluation("three")
-    joined = kept.frame([OTHER], w.rows, name="third", total=12)
-    assert joined.where(F.col("reused")).count() == 0
     assert w.calls == (24, 12)
+    joined = w.evaluation("three").frame([GOOD, THIRD], w.rows, name="third", total=24)
+    assert joined.where(F.col("reused")).count() == 12
+    assert w.calls == (36, 12)
 
 
 def test_damaged_segments_are_told_on_the_driver_and_called_again(make, caplog):

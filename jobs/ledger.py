@@ -21,6 +21,7 @@ from jobs.terminal import out, run_command
 if TYPE_CHECKING:
     from engine.config import AppConfig
     from engine.ledger_contents import LedgerContents
+    from udfs.endpoint import Endpoint
     from udfs.ledger import LedgerLocation
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -61,8 +62,7 @@ def show(config_path: str | None, root: str | None, as_json: bool) -> None:
     from engine.ledger_contents import ledger_contents
 
     app, ledger = _ledger(config_path, root)
-    configured = [model.endpoint() for model in _models(app)]
-    contents = ledger_contents(ledger, configured)
+    contents = ledger_contents(ledger, _configured(app))
     if as_json:
         print(json.dumps(contents.to_dict(), indent=2))
     else:
@@ -115,13 +115,18 @@ def _ledger(config_path: str | None, root: str | None) -> tuple[AppConfig | None
     return app, Storage.at(place, ".").ledger
 
 
-def _models(app: AppConfig | None) -> list[Any]:
-    if app is None:
-        return []
-    found = []
-    for settings in app.optimizations.prompt_optimizations.values():
-        found += [settings.agent.model, settings.source_model, settings.scorer_model]
-    return [model for model in found if model is not None]
+def _configured(app: AppConfig | None) -> list[Endpoint]:
+    """Return the endpoints that a configuration asks, each as it asks it."""
+    found: list[Endpoint] = []
+    for settings in app.optimizations.prompt_optimizations.values() if app else ():
+        models = (settings.agent.model, settings.source_model, settings.scorer_model)
+        found += [model.endpoint() for model in models if model is not None]
+        if settings.reflection_model is not None:
+            found += [
+                settings.reflection_model.endpoint(),
+                settings.reflection_model.endpoint(temperature=settings.search.temperature),
+            ]
+    return found
 
 
 def _print(contents: LedgerContents) -> None:

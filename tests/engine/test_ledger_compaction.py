@@ -173,7 +173,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(STEPS)
 def test_what_was_closed_is_found_whatever_happens(tmp_path_factory, steps):
     """Two drivers keep, close, crash and compact in any order: nothing closed is lost or hidden, and the latest wins.

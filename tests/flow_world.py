@@ -49,7 +49,15 @@ class Concurrency(Endpoint):
             world.after(0.001, world.settle, call, REFUSED)
 
     def leave(self, world, call):
-        super().leave(world, call)
+        if self.queue and self.busy <= self.places:
+            self.busy -= 1
+            super().arrive(world, self.queue.popleft())
+            world.settle(call, ANSWERED)
+        else:
+            super().leave(world, call)
+
+    def change(self, world, places):
+        self.places = places
         while self.queue and self.busy < self.places:
             super().arrive(world, self.queue.popleft())
 

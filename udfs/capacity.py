@@ -19,30 +19,40 @@ from __future__ import annotations
 
 import math
 import random
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from udfs.places import Places
+from udfs.served import Served
 from udfs.trial import LatencyWatch, Trial
 
 # A whole cluster starts with so many calls: what any endpoint that serves a team bears at once.
 FIRST_CALLS = 8.0
 # The latency that is assumed until the first answer; only spreads out the first calls of tasks with less than one call.
 _ASSUMED_LATENCY_S = 0.25
-# After a refusal the window rests for so many calls, so that steps up cost about 1 % refused calls, but at most so long.
-_HOLD_CALLS, _LEAST_HOLD_S, _LONGEST_HOLD_S = 100, 1.0, 20.0
+# After a refusal the window stays for a while: at 50 calls/s for 2 s, so that feeling for the limit costs about 1 % of the
+# calls; with the root of the rate, so that a task with few calls feels for more, relative to what it has.
+_HOLD_S, _HOLD_RATE, _LEAST_HOLD_S, _LONGEST_HOLD_S = 2.0, 50.0, 1.0, 20.0
+# Then it grows with the third power of time: hardly for half a second, to the double of a usual window in 2.5 s.
+_DOUBLES_S, _DOUBLES_ROUND_TRIPS, _USUAL_CALLS = 2.5, 6.0, 100.0
 # Refusals in a round of a few calls count as if there were so many: one refusal is weak evidence.
 _FEWEST_STARTS = 8
-# Steps above this share of the window are not taken at once.
-_LARGEST_STEP = 0.5
-# Nothing is served any more: so many failures in a row and no answer for this many round trips.
-_DOWN_FAILURES, _DOWN_ROUND_TRIPS = 8, 2.0
+# Nothing is served any more: so many failures, and for so many round trips no answer to a call that was sent later.
+_DOWN_FAILURES, _DOWN_ROUND_TRIPS = 8, 1.5
 # Single calls to an endpoint that serves nothing: the first and the longest wait of a task.
 _FIRST_PROBE_S, _LONGEST_PROBE_S, _LONGEST_KEPT_S = 0.25, 2.0, 5.0
-# Refusals that go on after so many cuts may have nothing to do with load.
-_CUTS_IN_VAIN = 4
-_SPACING = 1.1
+# Refusals that go on although the window came down to this share may have nothing to do with load: a trial tells.
+_IN_VAIN, _REFUSED_IN_VAIN, _SHARE_IN_VAIN, _LARGEST_NOISE = 0.6, 6, 0.01, 0.3
+# A refused task gives so much of its window back, and gets it again within a second, but for what more equal shares ask.
+_GIVEN_BACK, _BACK_S = 0.02, 1.0
+_FEW_TASKS, _IN_VAIN_AMONG_MANY = 4, 0.25
+_MOST_SCALE = 1.0
+_ALONE = 0.25
+_SMALL = 0.9
+# With refusals that have nothing to do with load, a round has at least so many calls, or nothing could be told from it.
+_NOISY_STARTS = 60
+# Starts are spread out a little, so that they come in no bunches: at most twice as dense as the window asks for.
+_SPACING = 2.0
 
 
 @dataclass(frozen=True)
@@ -78,35 +88,31 @@ class Capacity:
         if self.window < 1:
             cycle_s = (self.latency_s or _ASSUMED_LATENCY_S) / self.window
             self.places.delay(now + rng.uniform(0.0, cycle_s))
-        self._threshold = math.inf  # slow start goes up to here
-        self._step = 0.0
+        self._slow_start_to = math.inf
+        # The window that was left by the last cut, and since when nothing was refused.
+        self._level = self.window
+        self._held_since = now
         # The round.
-        self._round_ends = now
+        self._round_began = self._round_ends = now
         self._starts = self._refused = 0
         self._was_full = False
         self._cut_at = -math.inf
-        # Since the last refusal.
-        self._calls_held = 0
-        self._held_since = now
-        self._hold_calls = float(_HOLD_CALLS)
-        # Failures in a row.
+        # Failures since the first one that no later call's answer followed.
         self._failures = 0
+        self._failing_since = math.inf
         self._window_before = self.window
-        self._answered_at = now
         self._down_at = math.inf
         self._probe_s = _FIRST_PROBE_S
         self._retry_after_s = math.inf
-        # What was served: totals at some times of the last second.
-        self._served = 0
-        self._snaps: deque[tuple[float, int]] = deque([(now, 0)], maxlen=11)
-        self._last_snap, self._last_served = now, 0
+        self._served = Served(now)
         self._watch = LatencyWatch()
         self._trial: Trial | None = None
-        self._cuts = 0
-        self._cut_refused = self._cut_starts = 0
+        # Cuts since the window last grew.
+        self._cuts = self._cut_starts = self._cut_refused = 0
         self._window_before_cuts = self.window
+        # The share of refusals that have nothing to do with load.
         self._noise = 0.0
-        self._noise_checked = 0.0
+        self._noise_known_at = -math.inf
 
     # -- what calls do
 
@@ -115,7 +121,7 @@ class Capacity:
         self._starts += 1
         self.places.start(now)
         if self._trial:
-            self._trial.starts += 1
+            self._trial.start(now)
 
     def cancelled(self, now: float) -> None:
         """A call was not sent or its answer is not waited for: nothing is learnt."""
@@ -130,47 +136,40 @@ class Capacity:
         else:
             self.latency_s = latency_s
         places.end(now, self.latency_s)
-        self._served += 1
-        self._calls_held += 1
-        self._answered_at = now
-        self._failures = 0
-        if (
-            now - self._last_snap > 0.1
-            and self._served - self._last_served >= 2
-            and now - self._last_snap > self.latency_s / 5
-        ):
-            self._snaps.append((now, self._served))
-            self._last_snap, self._last_served = now, self._served
+        self._served.one_more(now, self.latency_s)
+        if started_at > self._failing_since:
+            self._failures, self._failing_since = 0, math.inf
         if self._down_at != math.inf:
             if started_at >= self._down_at:
                 self._up(now)
         elif self._trial and self._trial.running:
-            if started_at >= self._trial.began_at:
-                self._trial.answered(latency_s)
-        elif self._watch.answered(latency_s, self.window):
-            self._latency_seen()
-        if self.window < self._threshold and (places.full or self._was_full) and not self._frozen:
-            self._resize(min(self.most, self.window + min(1.0, self.window)))
+            self._trial.answered(started_at, latency_s)
+        elif self._watch.answered(latency_s) and self._watch.suspicious and not self._trial:
+            self._trial = Trial("latency", self._watch.latest_s, 20, self._wall())
+        if self.window < self._slow_start_to and (places.full or self._was_full) and not self._frozen:
+            self._resize(min(self.most, self._slow_start_to, self.window + min(1.0, self.window)))
+            self._level, self._held_since = self.window, now
         if now >= self._round_ends:
             self._round(now)
 
     def refused(self, now: float, started_at: float, retry_after_s: float | None) -> None:
         """A call was refused, or not answered in time: the endpoint has too much to do."""
-        self.places.refuse(now, started_at + self.latency_s * self.places.limit / self.window)
+        rest_s = self.latency_s * self.places.limit / self.window
+        if self.window >= 1 and now - self._held_since > 2 * self.latency_s:
+            rest_s *= _ALONE
+        self.places.refuse(now, started_at + rest_s)
         if retry_after_s:
             self._retry_after_s = min(self._retry_after_s, retry_after_s)
         if self._fails(now, started_at):
             return
         if self._trial and self._trial.running:
-            if started_at >= self._trial.began_at:
-                self._trial.refused += 1
+            self._trial.refuse(started_at)
         elif started_at >= self._cut_at:
             self._refused += 1
-            self._hold(now)
-            growing = self._step > 0 or self.window < self._threshold
-            if growing and not self._noise:
-                self._threshold = self.window
-                self._cut(now, max(self.window * 0.7, min(self.window, self.places.in_flight)))
+            if not self._noise:
+                quiet_s, self._held_since = now - self._held_since, now
+                if quiet_s > 2 * self.latency_s * max(1.0, 1.0 / self.window) or self.window < self._slow_start_to:
+                    self._step_back(now)
         if now >= self._round_ends:
             self._round(now)
 
@@ -201,57 +200,102 @@ class Capacity:
     def _round(self, now: float) -> None:
         if self._down_at != math.inf:
             return
+        if self._noise and self._starts < _NOISY_STARTS and now - self._round_began < 5.0:
+            self._round_ends = now + self.latency_s
+            return
         starts, refused = max(self._starts, _FEWEST_STARTS), self._refused
         full = self.places.full
+        idle_s = 0.0 if full or self._was_full else now - self._round_began
         self._new_round(now)
         if self._trial:
             self._try(now, self._trial)
-            if not self._trial or self._trial.running:
+            if self._trial and self._trial.running:
                 return
-        share = refused / starts
         if self._cuts:
             self._cut_refused += refused
             self._cut_starts += starts
-        if share > 2 * self._noise:
-            if not self._cuts:
-                self._window_before_cuts = self.window
-                self._cut_refused, self._cut_starts = refused, starts
-            self._cuts += 1
-            served = min(self.window, self._served_per_s(now) * self.latency_s)
-            self._threshold = self.window
-            self._cut(now, max(self.window * (1 - share + self._noise), served))
-            if self._cuts >= _CUTS_IN_VAIN and self._cut_refused >= 8 and self._cut_refused > 0.04 * self._cut_starts:
-                share = self._cut_refused / self._cut_starts
-                self._trial = Trial("refusals", share, int(min(400, 3 / share)), self._wall())
-        elif full and not self._frozen and self._held(now):
-            self._cuts = 0
-            self._grow()
+        usual = self._noise * starts
+        if refused > 1.5 * usual + 2 * math.sqrt(usual):
+            self._refuse_round(now, refused / starts, refused, starts)
+        elif full and not self._frozen:
+            self._grow(now)
+        else:
+            # Whoever does not use its window learns nothing by waiting.
+            self._held_since += idle_s
+
+    def _refuse_round(self, now: float, share: float, refused: int, starts: int) -> None:
+        """Come down by the share that was refused, but not below what was served."""
+        if not self._cuts:
+            self._window_before_cuts = self.window
+            self._cut_refused, self._cut_starts = refused, starts
+        self._cuts += 1
+        if self._trial and share < _LARGEST_NOISE:
+            return  # the trial will tell
+        served = min(self.window, self._served.per_s(now) * self.latency_s)
+        self._cut(now, max(self.window * (1 - share + self._noise), served))
+        self._suspect_noise()
+
+    def _suspect_noise(self) -> None:
+        """Plan a trial when the refusals go on although the window came down a good deal."""
+        share = self._cut_refused / self._cut_starts
+        few = self._tasks <= _FEW_TASKS
+        before = self._window_before_cuts
+        came_down = 1.0 <= before and self.window < (_IN_VAIN if few else _IN_VAIN_AMONG_MANY) * before
+        if came_down and self._cut_refused >= (_REFUSED_IN_VAIN if few else 2 * _REFUSED_IN_VAIN) and _SHARE_IN_VAIN < share < _LARGEST_NOISE:
+            self._trial = self._noise_trial(share)
+
+    def _noise_trial(self, share: float) -> Trial:
+        # A few tasks change the load enough one by one; many must do it together.
+        slot = 0.0 if self._tasks <= _FEW_TASKS else self._wall()
+        return Trial("refusals", share, int(min(400, max(40, 4 / share))), slot)
 
     def _new_round(self, now: float) -> None:
         self._starts = self._refused = 0
         self._was_full, self.places.full = self.places.full, False
+        self._round_began = now
         self._round_ends = now + max(self.latency_s * max(1.0, 1.0 / self.window), 0.02)
 
-    def _held(self, now: float) -> bool:
-        held_s = now - self._held_since
-        return held_s >= _LONGEST_HOLD_S or (self._calls_held >= self._hold_calls and held_s >= _LEAST_HOLD_S)
-
-    def _hold(self, now: float) -> None:
-        self._calls_held = 0
-        self._held_since = now
-
-    def _grow(self) -> None:
-        if self.window < self._threshold:
+    def _grow(self, now: float) -> None:
+        if self.window < self._slow_start_to:
             return
-        first = 0.1 * math.sqrt(self.window / self._tasks)
-        self._step = min(max(first, 2 * self._step), _LARGEST_STEP * self.window)
-        self._resize(min(self.most, self.window + self._step))
+        rate = max(self._served.per_s(now), 0.1)
+        hold_s = min(_LONGEST_HOLD_S, max(_LEAST_HOLD_S, _HOLD_S * math.sqrt(_HOLD_RATE / rate)))
+        slowness = max(1.0, _DOUBLES_ROUND_TRIPS / _DOUBLES_S * self.latency_s * max(1.0, 1.0 / self.window))
+        since_s = now - self._held_since
+        scale = self._level * min(_MOST_SCALE, max(0.6, math.sqrt(_USUAL_CALLS / self._tasks / self._level)))
+        back = _GIVEN_BACK * scale * (1 - max(0.0, 1 - since_s / (_BACK_S * slowness)) ** 3)
+        grown_s = since_s - max(hold_s, _BACK_S * slowness)
+        if grown_s > 0:
+            self._cuts = 0
+            if self._noise and now - self._noise_known_at > 10.0 and not self._trial:
+                self._trial = self._noise_trial(self._noise)
+            back += scale * (grown_s / (_DOUBLES_S * slowness)) ** 3
+        self._resize(min(self.most, max(self.window, self._level + back)))
+
+    def _step_back(self, now: float) -> None:
+        """The first refusal in a while: half of what was grown since the last one was too much."""
+        if self.window < self._slow_start_to:
+            # The calls in flight are what is served at once, but one refusal of a few calls is weak evidence.
+            served = min(self.window, max(self.places.in_flight, (1 - 1 / _FEWEST_STARTS) * self.window))
+        else:
+            served = min(self.window, max(self.places.in_flight, (self._level + self.window) / 2))
+            if self.window < 2:
+                served *= _SMALL
+        if not self._cuts:
+            self._window_before_cuts = self.window
+            self._cut_refused = self._cut_starts = 0
+        self._cuts += 1
+        self._cut_refused += self._refused
+        self._cut_starts += max(self._starts, 1)
+        self._cut(now, served)
+        if not self._trial:
+            self._suspect_noise()
 
     def _cut(self, now: float, window: float) -> None:
-        self._step = 0.0
-        self._cut_at = now
-        self._threshold = min(self._threshold, window)
-        self._resize(window * 0.995)
+        self._cut_at = self._held_since = now
+        # Never below one call of the whole cluster: what serves nothing at all is down, which is another matter.
+        self._level = self._slow_start_to = max(window * (1 - _GIVEN_BACK), 1.0 / self._tasks)
+        self._resize(self._level)
         self._new_round(now)
 
     def _resize(self, window: float) -> None:
@@ -260,22 +304,14 @@ class Capacity:
         # No pace until something was refused: an endpoint that never refuses needs none, and a pace costs timers.
         self.places.spacing_s = self.latency_s / (window * _SPACING) if self._cut_at > -math.inf else 0.0
 
-    def _served_per_s(self, now: float) -> float:
-        at, served = self._snaps[0]
-        return (self._served - served) / max(now - at, 0.1)
-
     # -- trials
-
-    def _latency_seen(self) -> None:
-        if self._watch.suspicious and not self._trial:
-            self._trial = Trial("latency", self._watch.latest_s, 20, self._wall())
 
     def _try(self, now: float, trial: Trial) -> None:
         if not trial.running:
             if self._wall() < trial.slot:
                 return
-            trial.begin(now, self.window)
-            self._resize(max(self.window / 2, 1e-3))
+            trial.begin(now, self.window, 0.0 if trial.reason == "latency" else 2 * self.latency_s)
+            self._resize(trial.less * self.window)
             self._cut_at = now if self._cut_at > -math.inf else self._cut_at
             return
         if not trial.over(now):
@@ -284,20 +320,27 @@ class Capacity:
         if trial.reason == "latency":
             if trial.is_queueing:
                 self._watch.confirmed()
-                self._resize(min(self.most, max(trial.window / 2, 1.3 * trial.window * trial.latency_s / trial.before)))
-                self._threshold = self.window
+                served = trial.window * self._watch.base_s / trial.before
+                self._slow_start_to = self._level = min(self.most, max(trial.window / 2, 1.5 * served))
+                self._resize(self._level)
             else:
                 self._watch.rebase(trial.before)
                 self._resize(trial.window)
         else:
             self._cuts = 0
-            share = trial.refused / max(1, trial.starts)
-            if share > trial.before / 2:
-                self._noise = min(0.3, share)
-                self._resize(self._window_before_cuts)
+            self._noise_known_at = now
+            share = trial.refused / max(1.0, trial.starts)
+            window = trial.window
+            if trial.is_noise:
+                if not self._noise:
+                    window = max(window, self._window_before_cuts)
+                    self._slow_start_to = math.inf
+                self._noise = min(_LARGEST_NOISE, share)
             else:
                 self._noise = 0.0
-                self._resize(trial.window)
+            self._resize(window)
+            self._level = window
+        self._held_since = now
         self._new_round(now)
 
     # -- outages
@@ -310,14 +353,14 @@ class Capacity:
                 self.places.delay(now + self._probe_s * self._rng.uniform(0.75, 1.25))
             return True
         if not self._failures:
-            self._window_before = self.window
+            self._failing_since = started_at
+            self._window_before = min(self.window, 1.25 * self._served.per_s(now) * self.latency_s)
         self._failures += 1
-        silent_s = now - self._answered_at
-        if self._failures < _DOWN_FAILURES or silent_s < max(_DOWN_ROUND_TRIPS * self.latency_s, 0.1):
+        failing_s = now - self._failing_since
+        if self._failures < _DOWN_FAILURES or failing_s < max(_DOWN_ROUND_TRIPS * self.latency_s, 0.1):
             return False
         self._down_at = now
         self._probe_s = _FIRST_PROBE_S
-        self._step = 0.0
         self._trial = None
         self.window = self._first
         self.places.resize(min(1.0, self._first))
@@ -335,7 +378,8 @@ class Capacity:
         self._down_at = math.inf
         self._retry_after_s = math.inf
         self.places.wake()
-        self._threshold = 0.9 * self._window_before
-        self._cut_at = now
-        self._resize(max(self._first, self._window_before / 8))
+        self._slow_start_to = self._level = max(self._first, 0.9 * self._window_before)
+        self._cut_at = self._held_since = now
+        self._failures, self._failing_since = 0, math.inf
+        self._resize(max(self._first, min(self._slow_start_to, self._window_before / 8)))
         self._new_round(now)

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import math
 
-# A mean over fewer answers says nothing: with log-normal latencies (sigma 1) that of 20 is 22 % off.
-_FEWEST_ANSWERS = 20
+# Answers to a mean. With log-normal latencies (sigma 1) that of 32 is 18 % off; the first must be complete before slow
+# start has filled a small endpoint's queue.
+_FIRST_BLOCK, _BLOCK = 12, 32
 # Rising so far is taken for granted: it is what a longer answer does to latency, or a fuller batch.
 _TOLERATED = 2.0
 # Tasks begin their trials at the same times of the day: one of two hundred alone would change nothing.
 _SLOT_S = 5.0
+# A task that sees too little within this time learns nothing: others change meanwhile.
+_LONGEST_S = 15.0
 
 
 class LatencyWatch:
@@ -27,11 +30,11 @@ class LatencyWatch:
         self._sum = 0.0
         self._count = 0
 
-    def answered(self, latency_s: float, window: float) -> bool:
+    def answered(self, latency_s: float) -> bool:
         """Take an answer; true when a block is complete."""
         self._sum += math.log(max(0.0001, latency_s))
         self._count += 1
-        if self._count < _FEWEST_ANSWERS or self._count < window:
+        if self._count < (_BLOCK if self.base_s else _FIRST_BLOCK):
             return False
         self.latest_s = math.exp(self._sum / self._count)
         self._sum, self._count = 0.0, 0
@@ -59,8 +62,10 @@ class Trial:
 
     def __init__(self, reason: str, before: float, enough: int, wall: float) -> None:
         self.reason = reason
+        # Where refusals are suspected the window has come down already.
+        self.less = 0.5 if reason == "latency" else 0.7
         self.before = before
-        self.slot = (wall // _SLOT_S + 1) * _SLOT_S
+        self.slot = (wall // _SLOT_S + 1) * _SLOT_S if wall else 0.0
         self.running = False
         self.began_at = math.inf
         self.window = 0.0
@@ -70,22 +75,33 @@ class Trial:
         self._sum = 0.0
         self._count = 0
 
-    def begin(self, now: float, window: float) -> None:
+    def begin(self, now: float, window: float, settle_s: float) -> None:
         """The window is halved now."""
         self.running = True
-        self.began_at = now
+        # What others had too much in flight must drain first.
+        self.began_at = now + settle_s
         self.window = window
         self.starts = self.refused = 0
 
-    def answered(self, latency_s: float) -> None:
-        """Take an answer to a call that was started with half the window."""
+    def start(self, now: float) -> None:
+        """Count a call that starts."""
+        self.starts += now >= self.began_at
+
+    def refuse(self, started_at: float) -> None:
+        """Take a refusal."""
+        self.refused += started_at >= self.began_at
+
+    def answered(self, started_at: float, latency_s: float) -> None:
+        """Take an answer; those to calls from before the trial say nothing."""
+        if started_at < self.began_at:
+            return
         self._sum += math.log(max(latency_s, 1e-4))
         self._count += 1
 
     def over(self, now: float) -> bool:
         """Enough was seen, or it takes too long."""
         seen = self._count if self.reason == "latency" else self.starts
-        return seen >= self._enough or now - self.began_at > 10.0
+        return seen >= self._enough or now - self.began_at > _LONGEST_S
 
     @property
     def latency_s(self) -> float:
@@ -96,3 +112,8 @@ class Trial:
     def is_queueing(self) -> bool:
         """Half the window serves as much, within a tenth (Little's law: served = window / latency)."""
         return 0.5 * self.before / self.latency_s > 0.9
+
+    @property
+    def is_noise(self) -> bool:
+        """Half the window is refused as often: the refusals have nothing to do with load."""
+        return self.starts >= self._enough and self.refused >= max(2.0, self.before / 2 * self.starts)

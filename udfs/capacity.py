@@ -240,8 +240,12 @@ class Capacity:
         share = self._cut_refused / self._cut_starts
         few = self._tasks <= _FEW_TASKS
         before = self._window_before_cuts
-        came_down = 1.0 <= before and self.window < (_IN_VAIN if few else _IN_VAIN_AMONG_MANY) * before
-        if came_down and self._cut_refused >= (_REFUSED_IN_VAIN if few else 2 * _REFUSED_IN_VAIN) and _SHARE_IN_VAIN < share < _LARGEST_NOISE:
+        came_down = before >= 1.0 and self.window < (_IN_VAIN if few else _IN_VAIN_AMONG_MANY) * before
+        if (
+            came_down
+            and self._cut_refused >= (_REFUSED_IN_VAIN if few else 2 * _REFUSED_IN_VAIN)
+            and _SHARE_IN_VAIN < share < _LARGEST_NOISE
+        ):
             self._trial = self._noise_trial(share)
 
     def _noise_trial(self, share: float) -> Trial:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from udfs.evaluator import EvaluationPlan, evaluate_stream
 from udfs.ledger import Entry
-from udfs.rollout import RECORD_COLUMNS, RECORD_DDL, Item
+from udfs.rollout import RECORD_DDL, Item, to_columns
 
 if TYPE_CHECKING:
     from pyspark.sql._typing import UserDefinedFunctionLike
@@ -38,9 +38,9 @@ def _entries(known: str | None) -> tuple[Entry, ...]:
 def evaluate_batches(
     plan: EvaluationPlan, batches: Iterator[pd.DataFrame], *, partition: int
 ) -> Iterator[pd.DataFrame]:
-    """Evaluate item frames into record frames of the same lengths, in order (columns :data:`RECORD_COLUMNS`)."""
+    """Evaluate item frames into record frames of the same lengths, in order; see :func:`udfs.rollout.to_columns`."""
     for rollouts in evaluate_stream(plan, (to_items(batch) for batch in batches), partition=partition):
-        yield pd.DataFrame.from_records([r.to_record() for r in rollouts], columns=list(RECORD_COLUMNS))
+        yield pd.DataFrame(to_columns(rollouts))
 
 
 def evaluation_udf(plan: EvaluationPlan) -> UserDefinedFunctionLike:

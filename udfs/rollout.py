@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from operator import attrgetter
 from typing import Any
 
 from udfs.errors import RowError
 from udfs.ledger import Entry
 from udfs.well_formed import well_formed
+
+# Made once: `json.dumps` makes an encoder for each call that asks for other than its defaults.
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 @dataclass(frozen=True)
@@ -60,14 +64,23 @@ class Rollout:
     judge_reused_prompt_tokens: int = 0
     judge_reused_completion_tokens: int = 0
 
-    def to_record(self) -> dict[str, Any]:
-        """Return the flat form in which a rollout leaves a pandas UDF: maps as JSON text, the error as two columns."""
-        record = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "error"}
-        record["scores"] = json.dumps(dict(self.scores))
-        record["feedback"] = well_formed(json.dumps(dict(self.feedback), ensure_ascii=False))
-        record["error_kind"] = self.error.kind.value if self.error else None
-        record["error_message"] = well_formed(self.error.message) if self.error else None
-        return record
+
+def to_columns(rollouts: Sequence[Rollout]) -> dict[str, Sequence[Any]]:
+    """Return the flat form in which rollouts leave a pandas UDF: maps as JSON text, the error as two columns.
+
+    The columns are :data:`RECORD_COLUMNS`.
+
+    >>> to_columns([Rollout("c", "r", scores={"exact_match": 1.0})])["scores"]
+    ['{"exact_match": 1.0}']
+    """
+    columns: dict[str, Sequence[Any]] = dict.fromkeys(RECORD_COLUMNS, ())
+    if rollouts:
+        columns |= zip(_PLAIN, zip(*map(_plain, rollouts), strict=True), strict=True)
+    columns["scores"] = [_encode(r.scores) for r in rollouts]
+    columns["feedback"] = [well_formed(_encode(r.feedback)) for r in rollouts]
+    columns["error_kind"] = [r.error.kind.value if r.error else None for r in rollouts]
+    columns["error_message"] = [well_formed(r.error.message) if r.error else None for r in rollouts]
+    return columns
 
 
 # The flat form as Spark sees it; `engine.evaluate` turns it into the columns that users see.
@@ -79,3 +92,5 @@ RECORD_DDL = (
     "judge_reused_completion_tokens bigint, error_kind string, error_message string"
 )
 RECORD_COLUMNS = tuple(column.split()[0] for column in RECORD_DDL.split(", "))
+_PLAIN = tuple(f.name for f in fields(Rollout) if f.name in RECORD_COLUMNS and f.name not in {"scores", "feedback"})
+_plain = attrgetter(*_PLAIN)

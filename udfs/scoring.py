@@ -3,38 +3,41 @@
 from __future__ import annotations
 
 import asyncio
+import statistics
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from udfs.errors import ErrorKind, PromptmillError, call_error
 from udfs.scorers.protocol import Score, Scorer, Subject
+from udfs.scorers.registry import SCORERS
 
 # A hop to the thread and back costs about 0.1 ms, so a score that takes ten times as long may pay for it. What takes
 # less holds up nobody: answers take a hundred times as long.
 _QUICK_S = 0.001
-# So many scores in a row must have been quick on the thread before their scorer is let onto the loop: the first ones
-# may load what it needs.
+# A user's scorer computes so many scores on the thread; then their median says where it goes on. The first ones may
+# load what it needs, and any may have waited for Python's lock.
 _TRIALS = 20
-# One score that held the loop up for so long sends its scorer back to the thread for good.
-_TOO_LONG_S = 0.02
+# A score that held the loop up for so long sends its scorer to the thread for good.
+_TOO_LONG_S = 0.05
+_OURS = frozenset(SCORERS.values())
 
 
 @dataclass
 class _Record:
     """What is known of one scorer."""
 
-    quick: int = 0
+    is_inline: bool
+    trials: list[float] = field(default_factory=list)
     pending: int = 0
-    is_inline: bool = False
-    is_banned: bool = False
 
 
 class Scoring:
     """Runs the scorers of one task; used from one event loop.
 
-    A scorer is never called twice at the same time, wherever it runs: a user's function need not be thread-safe.
+    The built-in scorers compare texts and are quick. A scorer is never called twice at the same time, wherever it runs:
+    a user's function need not be thread-safe.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -50,14 +53,14 @@ class Scoring:
         """
         record = self._records.get(scorer.name)
         if record is None:
-            record = self._records.setdefault(scorer.name, _Record())
+            record = self._records[scorer.name] = _Record(is_inline=type(scorer) in _OURS)
         if record.is_inline:
             started = self._clock()
             try:
                 return _compute(scorer, subject)
             finally:
                 if self._clock() - started > _TOO_LONG_S:
-                    record.is_inline, record.is_banned = False, True
+                    record.is_inline, record.trials = False, [_TOO_LONG_S] * _TRIALS
         return await self._beside(record, scorer, subject)
 
     def close(self) -> None:
@@ -83,9 +86,10 @@ class Scoring:
             return await asyncio.get_running_loop().run_in_executor(self._thread, compute)
         finally:
             record.pending -= 1
-            record.quick = record.quick + 1 if took_s < _QUICK_S else 0
-            # With none left on the thread, so that none runs there while the next one runs here.
-            record.is_inline = record.quick >= _TRIALS and not record.pending and not record.is_banned
+            if len(record.trials) < _TRIALS:
+                record.trials.append(took_s)
+            elif not record.pending:  # else one would run there while the next one runs here
+                record.is_inline = statistics.median(record.trials) < _QUICK_S
 
 
 def _compute(scorer: Scorer, subject: Subject) -> Score:

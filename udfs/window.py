@@ -6,13 +6,10 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-# Work that never waits (everything is known already) lets others on the loop have their turn after so many items.
-_TURN: Final = 64
 
 
 class _Batch(Generic[T, R]):
@@ -49,8 +46,8 @@ class _Flight(Generic[T, R]):
 
     @property
     def hungry(self) -> bool:
-        """True when fewer items than wanted are unfinished, so that another batch should be read."""
-        return self.given - self.finished < self._ahead()
+        """True when another batch should be read: as many items wait as are under way, while reading takes its time."""
+        return self.given - self.finished < 2 * self._ahead()
 
     def start(self, items: Sequence[T]) -> _Batch[T, R]:
         batch: _Batch[T, R] = _Batch(items)
@@ -116,8 +113,8 @@ class _Flight(Generic[T, R]):
                         self.changed.notify()
                 if queue and self._runners < self._ahead():
                     self._fill()
-                if self.finished % _TURN == 0:
-                    await asyncio.sleep(0)
+                # Work that never waits, because all is known already, must let others on the loop have their turn.
+                await asyncio.sleep(0)
         except BaseException as error:
             # Rows' failures are data by now; what arrives here is a defect, and the caller's thread must see it.
             self._fail(error)
@@ -141,9 +138,9 @@ def stream(
     ``batches`` is read from the calling thread; ``work`` runs on ``loop``, which must run in another thread. At most
     ``ahead`` items are under way at once, however long the batches are: a number of at least 1, or a function that
     returns one and is asked again and again, from both threads, because the number changes. A batch is read whenever
-    fewer than ``ahead`` items are unfinished, unless ``held`` items wait behind a straggler (this bounds memory). What
-    limits the calls in flight is the flow control inside ``work``. Closing the generator cancels what is under way.
-    ``beside`` runs on the loop as long as the stream does; what it raises ends the stream.
+    fewer than twice ``ahead`` items are unfinished, unless ``held`` items wait behind a straggler (this bounds
+    memory). What limits the calls in flight is the flow control inside ``work``. Closing the generator cancels what is
+    under way. ``beside`` runs on the loop as long as the stream does; what it raises ends the stream.
 
     Raises:
         BaseException: the first exception that ``work`` or ``beside`` raised.

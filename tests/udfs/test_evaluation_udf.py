@@ -10,7 +10,7 @@ from udfs.evaluation_udf import ITEM_COLUMNS, evaluation_udf, to_items
 from udfs.evaluator import EvaluationPlan
 from udfs.ledger import LedgerLocation
 from udfs.prompt import Prompt
-from udfs.rollout import RECORD_COLUMNS, Rollout
+from udfs.rollout import RECORD_COLUMNS, Rollout, to_columns
 from udfs.scorers import build_mix
 
 PROMPT = Prompt.parse("Shout {{n}}")
@@ -25,7 +25,8 @@ def script(call):
 
 def test_records_have_exactly_the_columns_of_the_schema():
     """The flat form and Spark's schema name the same columns."""
-    assert set(Rollout("c", "r").to_record()) == set(RECORD_COLUMNS)
+    assert tuple(to_columns([Rollout("c", "r")])) == RECORD_COLUMNS
+    assert {name: len(column) for name, column in to_columns([]).items()} == dict.fromkeys(RECORD_COLUMNS, 0)
 
 
 def test_unscored_rows_stay_null_through_arrow(spark, tmp_path):

@@ -15,7 +15,7 @@ from udfs.evaluator import EvaluationPlan, evaluate_stream
 from udfs.keys import SecretFromEnv
 from udfs.ledger import LedgerLocation, answer_key
 from udfs.prompt import Prompt
-from udfs.rollout import Item
+from udfs.rollout import Item, to_columns
 from udfs.scorers import build_mix
 from udfs.scorers.protocol import Score, Weighted
 
@@ -395,5 +395,5 @@ def test_half_a_character_in_an_answer_is_kept_and_scored(world):
     (found,) = w.run(["ant"])
     assert found.output == "cut \ufffd"
     assert found.score == 0.0
-    json.dumps(found.to_record(), ensure_ascii=False).encode()
+    json.dumps(to_columns([found]), ensure_ascii=False).encode()
     assert w.entries("answer")[0].key == answer_key(w.plan.endpoint.endpoint_id, PROMPT.candidate_id, "row-ant")

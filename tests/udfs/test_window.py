@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import weakref
 
 import pytest
 from hypothesis import given, settings
@@ -173,3 +174,106 @@ def test_nothing_gives_nothing():
 
     assert list(stream([], work, loop=event_loop(), ahead=1, held=1)) == []
     assert list(stream([[], []], work, loop=event_loop(), ahead=1, held=1)) == [[], []]
+
+
+def test_a_long_batch_is_fed_as_the_window_has_room():
+    """However long a batch is, ``ahead`` of its items are under way and no more, over the border of batches, too."""
+    running = most = begun = 0
+
+    async def work(item):
+        nonlocal running, most, begun
+        begun += 1
+        running += 1
+        most = max(most, running)
+        until = asyncio.get_running_loop().time() + PATIENCE_S
+        while running < 8 and begun < 1000:
+            await asyncio.sleep(0)
+            assert asyncio.get_running_loop().time() < until
+        running -= 1
+        return item
+
+    batches = [list(range(500)), list(range(500, 1000))]
+    assert list(stream(batches, work, loop=event_loop(), ahead=8, held=5000)) == batches
+    assert most == 8
+
+
+def test_the_window_follows_a_number_that_changes():
+    """``ahead`` is asked again: more are started when it grows, fewer when it shrinks, and none is forgotten."""
+    running, most, allowed = 0, {}, 2
+
+    async def work(item):
+        nonlocal running, allowed
+        running += 1
+        allowed = 2 if item < 100 else 12 if item < 300 else 3
+        most[allowed] = max(most.get(allowed, 0), running)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        running -= 1
+        return running if item == 599 else item
+
+    batches = [list(range(600))]
+    found = list(stream(batches, work, loop=event_loop(), ahead=lambda: allowed, held=1000))
+    assert found[0][:599] == batches[0][:599]
+    assert most[2] == 2
+    assert most[12] == 12
+    assert found[0][599] <= 3
+
+
+def test_a_straggler_in_a_batch_does_not_stop_the_others():
+    """All other items of its batch, and of the ones after it, are done while one waits."""
+    release, done = threading.Event(), []
+
+    async def work(item):
+        if item == 0:
+            while not release.is_set():  # noqa: ASYNC110 - the event is the other thread's
+                await asyncio.sleep(0.001)
+        done.append(item)
+        if len(done) == 299:
+            release.set()
+        return item
+
+    batches = [list(range(100)), list(range(100, 300))]
+    assert list(stream(batches, work, loop=event_loop(), ahead=4, held=1000)) == batches
+    assert done[-1] == 0
+
+
+def test_items_are_let_go_when_they_are_done():
+    """A batch behind a straggler keeps its results, not the items that they were made of."""
+    alive, release = weakref.WeakSet(), threading.Event()
+
+    class Item:
+        def __init__(self, number):
+            self.number = number
+            alive.add(self)
+
+    async def work(item):
+        if item.number == 0:
+            while not release.is_set():  # noqa: ASYNC110 - the event is the other thread's
+                await asyncio.sleep(0.001)
+        if item.number == 99:
+            await asyncio.sleep(0.01)
+            left.append(len(alive))
+            release.set()
+        return item.number
+
+    left = []
+    batches = ([Item(n) for n in range(100)] for _ in range(1))
+    assert list(stream(batches, work, loop=event_loop(), ahead=4, held=1000)) == [list(range(100))]
+    assert left[0] < 10
+
+
+def test_work_that_never_waits_lets_others_have_their_turn():
+    """Rows that the ledger answers all at once don't keep the loop from its other work."""
+    turns = []
+
+    async def beside():
+        while True:
+            turns.append(1)
+            await asyncio.sleep(0)
+
+    async def work(item):
+        return item
+
+    batches = [list(range(2000))]
+    assert list(stream(batches, work, loop=event_loop(), ahead=8, held=5000, beside=beside)) == batches
+    assert len(turns) > 10

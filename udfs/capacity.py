@@ -45,10 +45,12 @@ _FIRST_PROBE_S, _LONGEST_PROBE_S, _LONGEST_KEPT_S = 0.25, 2.0, 5.0
 _IN_VAIN, _REFUSED_IN_VAIN, _SHARE_IN_VAIN, _LARGEST_NOISE = 0.6, 6, 0.01, 0.3
 # A refused task gives so much of its window back, and gets it again within a second, but for what more equal shares ask.
 _GIVEN_BACK, _BACK_S = 0.02, 1.0
+_FIRST_NOISE_CHECK_S, _NOISE_CHECK_S = 1.0, 10.0
 _FEW_TASKS, _IN_VAIN_AMONG_MANY = 4, 0.25
 _MOST_SCALE = 1.0
 _ALONE = 0.25
 _SMALL = 0.9
+_FAR = 3.0
 # With refusals that have nothing to do with load, a round has at least so many calls, or nothing could be told from it.
 _NOISY_STARTS = 60
 # Starts are spread out a little, so that they come in no bunches: at most twice as dense as the window asks for.
@@ -113,6 +115,7 @@ class Capacity:
         # The share of refusals that have nothing to do with load.
         self._noise = 0.0
         self._noise_known_at = -math.inf
+        self._noise_check_s = _FIRST_NOISE_CHECK_S
 
     # -- what calls do
 
@@ -144,12 +147,12 @@ class Capacity:
                 self._up(now)
         elif self._trial and self._trial.running:
             self._trial.answered(started_at, latency_s)
-        elif self._watch.answered(latency_s) and self._watch.suspicious and not self._trial:
+        elif self._watch.answered(latency_s, self.window) and self._watch.suspicious and not self._trial:
             self._trial = Trial("latency", self._watch.latest_s, 20, self._wall())
         if self.window < self._slow_start_to and (places.full or self._was_full) and not self._frozen:
             self._resize(min(self.most, self._slow_start_to, self.window + min(1.0, self.window)))
             self._level, self._held_since = self.window, now
-        if now >= self._round_ends:
+        if now >= self._round_ends or (self._trial and not self._trial.running):
             self._round(now)
 
     def refused(self, now: float, started_at: float, retry_after_s: float | None) -> None:
@@ -195,10 +198,14 @@ class Capacity:
     @property
     def _frozen(self) -> bool:
         """The window is not to grow now."""
-        return self._watch.suspicious or (self._trial is not None and self._trial.running) or self._down_at != math.inf
+        return self._watch.suspicious or self.latency_s > _FAR * self._watch.base_s > 0 or (self._trial is not None and self._trial.running) or self._down_at != math.inf
 
     def _round(self, now: float) -> None:
         if self._down_at != math.inf:
+            return
+        if self._trial and not self._trial.running:
+            self._try(now, self._trial)  # all tasks at the same moment, whatever their rounds
+        if now < self._round_ends:
             return
         if self._noise and self._starts < _NOISY_STARTS and now - self._round_began < 5.0:
             self._round_ends = now + self.latency_s
@@ -211,6 +218,8 @@ class Capacity:
             self._try(now, self._trial)
             if self._trial and self._trial.running:
                 return
+        if self._noise and not self._trial and now - self._noise_known_at > self._noise_check_s:
+            self._trial = self._noise_trial(self._noise)
         if self._cuts:
             self._cut_refused += refused
             self._cut_starts += starts
@@ -267,8 +276,6 @@ class Capacity:
         grown_s = since_s - max(hold_s, _BACK_S * slowness)
         if grown_s > 0:
             self._cuts = 0
-            if self._noise and now - self._noise_known_at > 10.0 and not self._trial:
-                self._trial = self._noise_trial(self._noise)
             back += scale * (grown_s / (_DOUBLES_S * slowness)) ** 3
         self._resize(min(self.most, max(self.window, self._level + back)))
 
@@ -310,6 +317,8 @@ class Capacity:
         if not trial.running:
             if self._wall() < trial.slot:
                 return
+            if trial.reason == "latency":
+                trial.before = self._watch.latest_s  # it may have risen since
             trial.begin(now, self.window, 0.0 if trial.reason == "latency" else 2 * self.latency_s)
             self._resize(trial.less * self.window)
             self._cut_at = now if self._cut_at > -math.inf else self._cut_at
@@ -326,9 +335,12 @@ class Capacity:
             else:
                 self._watch.rebase(trial.before)
                 self._resize(trial.window)
+                self._slow_start_to = self._level = self.window
         else:
             self._cuts = 0
             self._noise_known_at = now
+            # Found for the first time, it may have been somebody else's overload: looked at again soon.
+            self._noise_check_s = _NOISE_CHECK_S if self._noise else _FIRST_NOISE_CHECK_S
             share = trial.refused / max(1.0, trial.starts)
             window = trial.window
             if trial.is_noise:

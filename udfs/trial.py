@@ -1,8 +1,11 @@
 """Is it load? A moment with half the window tells whether latency or refusals come from the calls that we send.
 
 Latencies of language models differ with the length of what they write, so a rise alone says little. But an endpoint
-that queues serves as many calls a second with half of them waiting, and answers each in half the time; one that does not
-queue serves half as many. (The gradient of Netflix' concurrency-limits compares latencies, too, but never asks why.)
+that queues serves as many calls a second with half of them waiting, and answers each in half the time; one that does
+not queue serves half as many. (Vegas, Brakmo and Peterson 1995, and the gradient of Netflix' concurrency-limits compare
+latencies, too, but take every rise for a queue.)
+
+And refusals that come as often with less in flight have nothing to do with load.
 """
 
 from __future__ import annotations

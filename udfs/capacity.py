@@ -3,16 +3,15 @@
 One number is steered, the window: how many calls this task keeps in flight, on average; it may be below one. It
 
 - starts small and doubles every round trip until a call is refused (slow start, RFC 5681 section 3.1);
-- comes down in proportion to the share that was refused (DCTCP, RFC 8257 section 3.3, with a gain of one), and not below
-  what was really served, because halving it would give a quarter of the endpoint away;
-- stays there for a while, then feels its way up in steps that double while nothing is refused (the convex phase of
-  CUBIC, RFC 9438 section 4.2), so that it hovers at the limit, and finds a doubled one within seconds;
-- when latency doubles, tries half the window for a moment: an endpoint that queues serves as much with half of it
-  (:mod:`udfs.trial`);
+- comes down in proportion to the share that was refused (DCTCP, RFC 8257 section 3.3, with a gain of one), and not
+  below what was really served, because halving it would give a quarter of the endpoint away;
+- stays there for a while, then grows with the third power of time (CUBIC, RFC 9438 section 4.2), so that it hovers at
+  the limit, and finds a doubled one within seconds;
+- when latency doubles, or refusals go on however far it comes down, tries less for a moment (:mod:`udfs.trial`);
 - when nothing is served any more, asks with single calls ever further apart, and comes back by slow start.
 
-Steps up are absolute, in proportion to the square root of the window, steps down are in proportion to it: so tasks that
-share an endpoint converge to equal shares (binomial congestion control, Bansal and Balakrishnan 2001, section 3).
+A refusal makes a large window give back more than a small one, and get it back later: so tasks that share an endpoint
+drift towards equal shares (binomial congestion control, Bansal and Balakrishnan 2001, section 3).
 """
 
 from __future__ import annotations
@@ -28,10 +27,10 @@ from udfs.trial import LatencyWatch, Trial
 
 # A whole cluster starts with so many calls: what any endpoint that serves a team bears at once.
 FIRST_CALLS = 8.0
-# The latency that is assumed until the first answer; only spreads out the first calls of tasks with less than one call.
+# The latency that is assumed until the first answer; only spreads out the first calls of tasks with less than a call.
 _ASSUMED_LATENCY_S = 0.25
-# After a refusal the window stays for a while: at 50 calls/s for 2 s, so that feeling for the limit costs about 1 % of the
-# calls; with the root of the rate, so that a task with few calls feels for more, relative to what it has.
+# After a refusal the window stays for a while: at 50 calls/s for 2 s, so that feeling for the limit costs about 1 % of
+# the calls; with the root of the rate, so that a task with few calls feels for more, relative to what it has.
 _HOLD_S, _HOLD_RATE, _LEAST_HOLD_S, _LONGEST_HOLD_S = 2.0, 50.0, 1.0, 20.0
 # Then it grows with the third power of time: hardly for half a second, to the double of a usual window in 2.5 s.
 _DOUBLES_S, _DOUBLES_ROUND_TRIPS, _USUAL_CALLS = 2.5, 6.0, 100.0
@@ -43,13 +42,23 @@ _DOWN_FAILURES, _DOWN_ROUND_TRIPS = 8, 1.5
 _FIRST_PROBE_S, _LONGEST_PROBE_S, _LONGEST_KEPT_S = 0.25, 2.0, 5.0
 # Refusals that go on although the window came down to this share may have nothing to do with load: a trial tells.
 _IN_VAIN, _REFUSED_IN_VAIN, _SHARE_IN_VAIN, _LARGEST_NOISE = 0.6, 6, 0.01, 0.3
-# A refused task gives so much of its window back, and gets it again within a second, but for what more equal shares ask.
+# A refused task gives so much of its window back, and gets it again within a second.
 _GIVEN_BACK, _BACK_S = 0.02, 1.0
+# Whoever has much gives more back and gets less of it at once, by the root of what it has to this usual share.
+_LEAST_SCALE, _LEAST_GIVEN, _MOST_GIVEN = 0.6, 0.5, 2.0
+# The least a cluster keeps trying with: at a full endpoint, a latecomer with less would find no place.
+_LEAST_CALLS = 4.0
+# The place of a lone refusal comes back sooner: there was a place too few, and not for long.
+_LONE_REST = 0.25
+# With a call or two, a refusal is all that is seen of an overload for a while.
+_FEW_CALLS, _FEW_CALLS_CUT = 2.0, 0.9
+# Slow start ends here, should a trial be long in coming: so many times the usual latency.
+_FAR = 3.0
+# Up to so many tasks each changes the load enough by itself for a trial; more must do it together, on more evidence.
 _FEW_TASKS, _IN_VAIN_AMONG_MANY = 4, 0.25
-_MOST_SCALE = 1.0
-_ALONE = 0.25
-_SMALL = 0.9
-# With refusals that have nothing to do with load, a round has at least so many calls, or nothing could be told from it.
+# Whether refusals still have nothing to do with load; soon after the first time, which may have been others' overload.
+_FIRST_NOISE_CHECK_S, _NOISE_CHECK_S = 1.0, 10.0
+# With refusals that have nothing to do with load, a round has at least so many calls: fewer tell nothing.
 _NOISY_STARTS = 60
 # Starts are spread out a little, so that they come in no bunches: at most twice as dense as the window asks for.
 _SPACING = 2.0
@@ -91,6 +100,7 @@ class Capacity:
         self._slow_start_to = math.inf
         # The window that was left by the last cut, and since when nothing was refused.
         self._level = self.window
+        self._given = 0.0
         self._held_since = now
         # The round.
         self._round_began = self._round_ends = now
@@ -113,6 +123,7 @@ class Capacity:
         # The share of refusals that have nothing to do with load.
         self._noise = 0.0
         self._noise_known_at = -math.inf
+        self._noise_check_s = _FIRST_NOISE_CHECK_S
 
     # -- what calls do
 
@@ -144,19 +155,19 @@ class Capacity:
                 self._up(now)
         elif self._trial and self._trial.running:
             self._trial.answered(started_at, latency_s)
-        elif self._watch.answered(latency_s) and self._watch.suspicious and not self._trial:
+        elif self._watch.answered(latency_s, self.window) and self._watch.suspicious and not self._trial:
             self._trial = Trial("latency", self._watch.latest_s, 20, self._wall())
         if self.window < self._slow_start_to and (places.full or self._was_full) and not self._frozen:
             self._resize(min(self.most, self._slow_start_to, self.window + min(1.0, self.window)))
             self._level, self._held_since = self.window, now
-        if now >= self._round_ends:
+        if now >= self._round_ends or (self._trial and not self._trial.running):
             self._round(now)
 
     def refused(self, now: float, started_at: float, retry_after_s: float | None) -> None:
         """A call was refused, or not answered in time: the endpoint has too much to do."""
         rest_s = self.latency_s * self.places.limit / self.window
         if self.window >= 1 and now - self._held_since > 2 * self.latency_s:
-            rest_s *= _ALONE
+            rest_s *= _LONE_REST
         self.places.refuse(now, started_at + rest_s)
         if retry_after_s:
             self._retry_after_s = min(self._retry_after_s, retry_after_s)
@@ -195,10 +206,19 @@ class Capacity:
     @property
     def _frozen(self) -> bool:
         """The window is not to grow now."""
-        return self._watch.suspicious or (self._trial is not None and self._trial.running) or self._down_at != math.inf
+        return (
+            self._watch.suspicious
+            or self.latency_s > _FAR * self._watch.base_s > 0
+            or (self._trial is not None and self._trial.running)
+            or self._down_at != math.inf
+        )
 
     def _round(self, now: float) -> None:
         if self._down_at != math.inf:
+            return
+        if self._trial and not self._trial.running:
+            self._try(now, self._trial)  # all tasks at the same moment, whatever their rounds
+        if now < self._round_ends:
             return
         if self._noise and self._starts < _NOISY_STARTS and now - self._round_began < 5.0:
             self._round_ends = now + self.latency_s
@@ -207,28 +227,33 @@ class Capacity:
         full = self.places.full
         idle_s = 0.0 if full or self._was_full else now - self._round_began
         self._new_round(now)
-        if self._trial:
+        if self._trial and self._trial.running:
             self._try(now, self._trial)
-            if self._trial and self._trial.running:
-                return
-        if self._cuts:
-            self._cut_refused += refused
-            self._cut_starts += starts
-        usual = self._noise * starts
-        if refused > 1.5 * usual + 2 * math.sqrt(usual):
-            self._refuse_round(now, refused / starts, refused, starts)
+        elif self._is_excess(now, refused, starts):
+            self._refuse_round(now, refused, starts)
         elif full and not self._frozen:
             self._grow(now)
         else:
             # Whoever does not use its window learns nothing by waiting.
             self._held_since += idle_s
 
-    def _refuse_round(self, now: float, share: float, refused: int, starts: int) -> None:
+    def _is_excess(self, now: float, refused: int, starts: int) -> bool:
+        """More was refused than what is refused whatever the load."""
+        if self._noise and not self._trial and now - self._noise_known_at > self._noise_check_s:
+            self._trial = self._noise_trial(self._noise)
+        if self._cuts:
+            self._cut_refused += refused
+            self._cut_starts += starts
+        usual = self._noise * starts
+        return refused > 1.5 * usual + 2 * math.sqrt(usual)
+
+    def _refuse_round(self, now: float, refused: int, starts: int) -> None:
         """Come down by the share that was refused, but not below what was served."""
         if not self._cuts:
             self._window_before_cuts = self.window
             self._cut_refused, self._cut_starts = refused, starts
         self._cuts += 1
+        share = refused / starts
         if self._trial and share < _LARGEST_NOISE:
             return  # the trial will tell
         served = min(self.window, self._served.per_s(now) * self.latency_s)
@@ -266,13 +291,11 @@ class Capacity:
         hold_s = min(_LONGEST_HOLD_S, max(_LEAST_HOLD_S, _HOLD_S * math.sqrt(_HOLD_RATE / rate)))
         slowness = max(1.0, _DOUBLES_ROUND_TRIPS / _DOUBLES_S * self.latency_s * max(1.0, 1.0 / self.window))
         since_s = now - self._held_since
-        scale = self._level * min(_MOST_SCALE, max(0.6, math.sqrt(_USUAL_CALLS / self._tasks / self._level)))
-        back = _GIVEN_BACK * scale * (1 - max(0.0, 1 - since_s / (_BACK_S * slowness)) ** 3)
+        scale = self._level * min(1.0, max(_LEAST_SCALE, math.sqrt(_USUAL_CALLS / self._tasks / self._level)))
+        back = self._given * scale * (1 - max(0.0, 1 - since_s / (_BACK_S * slowness)) ** 3)
         grown_s = since_s - max(hold_s, _BACK_S * slowness)
         if grown_s > 0:
             self._cuts = 0
-            if self._noise and now - self._noise_known_at > 10.0 and not self._trial:
-                self._trial = self._noise_trial(self._noise)
             back += scale * (grown_s / (_DOUBLES_S * slowness)) ** 3
         self._resize(min(self.most, max(self.window, self._level + back)))
 
@@ -283,8 +306,8 @@ class Capacity:
             served = min(self.window, max(self.places.in_flight, (1 - 1 / _FEWEST_STARTS) * self.window))
         else:
             served = min(self.window, max(self.places.in_flight, (self._level + self.window) / 2))
-            if self.window < 2:
-                served *= _SMALL
+            if self.window < _FEW_CALLS:
+                served *= _FEW_CALLS_CUT
         if not self._cuts:
             self._window_before_cuts = self.window
             self._cut_refused = self._cut_starts = 0
@@ -297,8 +320,10 @@ class Capacity:
 
     def _cut(self, now: float, window: float) -> None:
         self._cut_at = self._held_since = now
-        # Never below one call of the whole cluster: what serves nothing at all is down, which is another matter.
-        self._level = self._slow_start_to = max(window * (1 - _GIVEN_BACK), 1.0 / self._tasks)
+        # Who has much gives more back.
+        much = min(_MOST_GIVEN, max(_LEAST_GIVEN, math.sqrt(self.window * self._tasks / _USUAL_CALLS)))
+        self._given = _GIVEN_BACK * much
+        self._level = self._slow_start_to = max(window * (1 - self._given), _LEAST_CALLS / self._tasks)
         self._resize(self._level)
         self._new_round(now)
 
@@ -314,6 +339,8 @@ class Capacity:
         if not trial.running:
             if self._wall() < trial.slot:
                 return
+            if trial.reason == "latency":
+                trial.before = self._watch.latest_s  # it may have risen since
             trial.begin(now, self.window, 0.0 if trial.reason == "latency" else 2 * self.latency_s)
             self._resize(trial.less * self.window)
             self._cut_at = now if self._cut_at > -math.inf else self._cut_at
@@ -330,9 +357,12 @@ class Capacity:
             else:
                 self._watch.rebase(trial.before)
                 self._resize(trial.window)
+                self._slow_start_to = self._level = self.window
         else:
             self._cuts = 0
             self._noise_known_at = now
+            # Found for the first time, it may have been somebody else's overload: looked at again soon.
+            self._noise_check_s = _NOISE_CHECK_S if self._noise else _FIRST_NOISE_CHECK_S
             share = trial.refused / max(1.0, trial.starts)
             window = trial.window
             if trial.is_noise:

@@ -1,8 +1,11 @@
 """Is it load? A moment with half the window tells whether latency or refusals come from the calls that we send.
 
 Latencies of language models differ with the length of what they write, so a rise alone says little. But an endpoint
-that queues serves as many calls a second with half of them waiting, and answers each in half the time; one that does not
-queue serves half as many. (The gradient of Netflix' concurrency-limits compares latencies, too, but never asks why.)
+that queues serves as many calls a second with half of them waiting, and answers each in half the time; one that does
+not queue serves half as many. (Vegas, Brakmo and Peterson 1995, and the gradient of Netflix' concurrency-limits compare
+latencies, too, but take every rise for a queue.)
+
+And refusals that come as often with less in flight have nothing to do with load.
 """
 
 from __future__ import annotations
@@ -14,6 +17,8 @@ import math
 _FIRST_BLOCK, _BLOCK = 12, 32
 # Rising so far is taken for granted: it is what a longer answer does to latency, or a fuller batch.
 _TOLERATED = 2.0
+# Half the window of an endpoint that does not queue serves half as much; of one that does, as much.
+_QUEUEING = 0.8
 # Tasks begin their trials at the same times of the day: one of two hundred alone would change nothing.
 _SLOT_S = 5.0
 # A task that sees too little within this time learns nothing: others change meanwhile.
@@ -30,11 +35,11 @@ class LatencyWatch:
         self._sum = 0.0
         self._count = 0
 
-    def answered(self, latency_s: float) -> bool:
-        """Take an answer; true when a block is complete."""
+    def answered(self, latency_s: float, window: float) -> bool:
+        """Take an answer; true when a block, a round trip's at least, is complete."""
         self._sum += math.log(max(0.0001, latency_s))
         self._count += 1
-        if self._count < (_BLOCK if self.base_s else _FIRST_BLOCK):
+        if self._count < (max(_BLOCK, window) if self.base_s else _FIRST_BLOCK):
             return False
         self.latest_s = math.exp(self._sum / self._count)
         self._sum, self._count = 0.0, 0
@@ -101,6 +106,9 @@ class Trial:
     def over(self, now: float) -> bool:
         """Enough was seen, or it takes too long."""
         seen = self._count if self.reason == "latency" else self.starts
+        # All tasks that began together see each other's trial through.
+        if self.reason == "latency" and now - self.began_at < 2 * self.before:
+            return False
         return seen >= self._enough or now - self.began_at > _LONGEST_S
 
     @property
@@ -110,8 +118,8 @@ class Trial:
 
     @property
     def is_queueing(self) -> bool:
-        """Half the window serves as much, within a tenth (Little's law: served = window / latency)."""
-        return 0.5 * self.before / self.latency_s > 0.9
+        """Half the window serves as much, or nearly (Little's law: served = window / latency)."""
+        return 0.5 * self.before / self.latency_s > _QUEUEING
 
     @property
     def is_noise(self) -> bool:

@@ -110,10 +110,8 @@ def main() -> None:
         share = refused / max(1, refused + _sum(served, FROM_S, case.seconds))
         goal = f"< {case.refused_goal:.0%}" if case.refused_goal else ""
         back = ", ".join(f"{seconds:.1f} s" for seconds in recoveries(case, served))
-        print(
-            f"| {case.name} | {served_share(case, served):.1%} | {case.served_goal:.0%} | {share:.2%} | {goal} | {back} |",
-            flush=True,
-        )
+        used = f"{served_share(case, served):.1%} | {case.served_goal:.0%}"
+        print(f"| {case.name} | {used} | {share:.2%} | {goal} | {back} |", flush=True)
 
 
 if __name__ == "__main__":

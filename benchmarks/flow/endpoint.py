@@ -69,6 +69,7 @@ class Server:
         self._rng = random.Random(1)
 
     def count(self, counts: list[int]) -> None:
+        """Count one more in this tenth of a second."""
         now = time.monotonic()
         if self.began is None:
             self.began = now
@@ -79,6 +80,7 @@ class Server:
         counts[tenth] += 1
 
     def change(self, value: float) -> None:
+        """Serve more or less from now on."""
         if self.limit.places is not None:
             self.limit.places = int(value)
             while self.waiting and self.busy < self.limit.places:
@@ -87,6 +89,7 @@ class Server:
             self.limit.per_s = value
 
     def admits(self) -> bool:
+        """Say whether one more call is within the limit, and take its part of it."""
         limit, now = self.limit, time.monotonic()
         if limit.places is not None:
             return self.busy < limit.places
@@ -105,6 +108,7 @@ class Server:
         return True
 
     def asked(self, connection: Connection) -> None:
+        """Serve, queue or refuse a call."""
         if self.began is None:
             self.count(self.served)
             self.served[0] = 0
@@ -117,12 +121,14 @@ class Server:
             connection.send(self.refusal)
 
     def serve(self, connection: Connection) -> None:
+        """Answer after the latency."""
         self.busy += 1
         limit = self.limit
         spread = self._rng.lognormvariate(-limit.sigma * limit.sigma / 2, limit.sigma) if limit.sigma else 1.0
         self.loop.call_later(limit.latency_s * spread, self.finish, connection)
 
     def finish(self, connection: Connection) -> None:
+        """Answer, and let the next one in."""
         self.busy -= 1
         self.count(self.served)
         connection.send(self.answer)
@@ -139,9 +145,11 @@ class Connection(asyncio.Protocol):
         self._data = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
+        """Take a request once it is complete."""
         self._data += data
         end = self._data.find(b"\r\n\r\n")
         if end < 0:
@@ -160,6 +168,7 @@ class Connection(asyncio.Protocol):
         self._server.asked(self)
 
     def send(self, response: bytes) -> None:
+        """Answer, if anybody is there."""
         if not self._transport.is_closing():
             self._transport.write(response)
 

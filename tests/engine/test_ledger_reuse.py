@@ -19,8 +19,9 @@ from engine.scripted_endpoint import Reply, ScriptedEndpoint
 from engine.storage import Storage
 from engine.usage import Usage
 from udfs import event_loop
-from udfs.endpoint import Endpoint, Limits, SecretFromEnv
+from udfs.endpoint import Endpoint, Limits
 from udfs.errors import LedgerError
+from udfs.keys import SecretFromEnv
 from udfs.ledger.listing import forget_checks
 from udfs.prompt import Prompt
 from udfs.scorers import build_mix

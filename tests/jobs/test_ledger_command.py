@@ -5,7 +5,7 @@ import shutil
 
 import planted_world as world
 from click.testing import CliRunner
-from test_cli import run
+from command_line import run
 
 from engine.scripted_endpoint import ScriptedEndpoint
 from jobs.ledger import command

@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow.fs as pafs
 from pyspark.sql import DataFrame, SparkSession
 
+from udfs.files import filesystem_of
 from udfs.ledger import LedgerLocation
 
 
@@ -42,10 +43,7 @@ class Storage:
 
     def filesystem(self, path: str) -> tuple[pafs.FileSystem, str]:
         """Return the file system of ``path`` and the path on it."""
-        if "://" in path:
-            found: tuple[pafs.FileSystem, str] = pafs.FileSystem.from_uri(path)
-            return found
-        return pafs.LocalFileSystem(), path
+        return filesystem_of(path)
 
     def keep(self, spark: SparkSession, frame: DataFrame, name: str) -> DataFrame:
         """Write ``frame`` once as Parquet and return it as read back, so that no later action computes it again.

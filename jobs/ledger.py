@@ -130,6 +130,7 @@ def _configured(app: AppConfig | None) -> list[Endpoint]:
 
 
 def _print(contents: LedgerContents) -> None:
+    from rich import box
     from rich.table import Table
 
     console = out()
@@ -137,16 +138,17 @@ def _print(contents: LedgerContents) -> None:
     if not contents.endpoints:
         console.print("  holds nothing yet" if not contents.damaged else "  holds nothing that can be read")
     else:
-        table = Table()
-        for column in ("model", "endpoint", "answers", "refusals", "verdicts", "reflections", "prompt", "completion"):
-            table.add_column(column, justify="left" if column in {"model", "endpoint"} else "right")
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for column in ("model", "endpoint", "answers", "refused", "verdicts", "reflections", "tokens"):
+            named = column in {"model", "endpoint"}
+            table.add_column(column, justify="left" if named else "right", no_wrap=column != "model")
         for line in contents.endpoints:
             counts = (line.answers, line.failures, line.verdicts, line.reflections)
-            tokens = (line.prompt_tokens, line.completion_tokens)
-            shown = [f"{number:,}" if number else "" for number in counts] + [f"{number:,}" for number in tokens]
-            table.add_row(line.model or "not recorded", line.endpoint_id[:12], *shown)
+            tokens = line.prompt_tokens + line.completion_tokens
+            shown = [_short(number) if number else "" for number in (*counts, tokens)]
+            table.add_row(line.model or "not recorded", line.endpoint_id[:8], *shown)
         console.print(table)
-        console.print("  prompt and completion are the tokens that these calls took when they were paid for")
+        console.print("  tokens: what these calls took when they were paid for; exact numbers with --json")
     console.print(f"  {contents.segments:,} segments, {_size(contents.bytes)}")
     if contents.oldest is not None and contents.newest is not None:
         console.print(f"  answered from {_day(contents.oldest)} to {_day(contents.newest)}")
@@ -166,6 +168,10 @@ def _print(contents: LedgerContents) -> None:
         console.print(f"saved in {saved.runs:,} runs: {saved.calls:,} calls, {tokens_saved:,} tokens{cost}")
     else:
         console.print("saved: no run has recorded a use of it yet")
+
+
+def _short(count: int) -> str:
+    return f"{count:,}" if count < 1_000_000 else f"{count / 1e6:,.1f} M"
 
 
 def _size(count: int) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import planted_world as world
 
 from engine.evaluate import Evaluation
+from engine.ledger_join import Reuse
 from engine.progress import Progress
 from engine.proposers.build import build_proposers
 from engine.proposers.reflection_client import ReflectionClient
@@ -49,6 +50,7 @@ def run_search(
     val: list[Row] | None = None,
     progress: Progress | None = None,
     reserved_calls: int = 0,
+    reuse: Reuse | None = None,
     **settings: object,
 ) -> tuple[SearchResult, Usage]:
     """Run one search; the ledger is in ``folder``."""
@@ -64,11 +66,14 @@ def run_search(
         progress or Progress(),
         usage,
         small_stage_items=10**9,
+        reuse=reuse or Reuse(),
     )
     train = rows(0, 24) if train is None else train
     val = rows(24, 12) if val is None else val
     evaluation.local_row_ids = frozenset(row.row_id for row in (*train, *val))
-    client = ReflectionClient(endpoint(reflection, "reflection"), storage.ledger, run_id=run_id, usage=usage)
+    client = ReflectionClient(
+        endpoint(reflection, "reflection"), storage.ledger, run_id=run_id, usage=usage, replay=evaluation.reuse.replay
+    )
     search = Search(
         seed=Prompt.parse(world.SEED),
         train=train,

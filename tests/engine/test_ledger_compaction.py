@@ -14,6 +14,7 @@ from ledger_entries import entry, keep
 
 from engine import ledger_compaction
 from engine.ledger_compaction import SparkMerge, compact, compact_if_worthwhile, remove_superseded
+from engine.ledger_frame import read_segments
 from engine.storage import Storage
 from udfs.errors import LedgerError
 from udfs.ledger import LedgerLocation, SegmentLedger, latest, to_entries, to_table
@@ -25,10 +26,12 @@ DAY = 24 * 3600
 def arrow_merge(ledger, segments, folder):
     """Merge as Spark does, in 5 ms: the property below is about what is merged when, not about who does it."""
     filesystem, place = ledger.filesystem()
-    tables = [pq.read_table(f"{place}/{segment.name}", partitioning=None) for segment in segments]
+    paths = [f"{place}/{segment.name}" for segment in segments]
+    tables = [pq.read_table(path, filesystem=filesystem, partitioning=None) for path in paths]
     entries = latest(one for table in tables for one in to_entries(table))
-    filesystem.create_dir(folder)
-    pq.write_table(to_table(list(entries.values())), f"{folder}/part-0.parquet")
+    target = f"{place}/{folder.rpartition('/')[2]}"
+    filesystem.create_dir(target)
+    pq.write_table(to_table(list(entries.values())), f"{target}/part-0.parquet", filesystem=filesystem)
 
 
 class CrashError(Exception):
@@ -237,6 +240,23 @@ def test_a_segment_broken_behind_its_footer_stops_no_compaction(spark, tmp_path,
     assert len(latest(location.entries())) == 10
 
 
+def test_many_segments_are_read_by_their_folder_and_only_those_that_are_meant(spark, tmp_path):
+    """Listing hundreds of paths takes Spark seconds; superseded, damaged and later ones in the folder stay out."""
+    location = filled(tmp_path, segments=40, entries=1)
+    compact(location, SparkMerge(spark))
+    for number in range(35):
+        keep(location, [entry(f"new {number}")], writer=f"n{number}")
+    (Path(location.folder) / "broken.parquet").write_bytes(b"PAR1")
+    names = [segment.name for segment in location.listing().live]
+    assert len(names) == 36
+    frame = read_segments(spark, location, names, skip_corrupt=True)
+    assert sorted(line["key"] for line in frame.collect()) == sorted(one.key for one in location.entries())
+    assert frame.count() == 37
+    done = compact(location, SparkMerge(spark))
+    assert done.merged == 36
+    assert len(list(location.entries())) == 37
+
+
 def test_a_merge_that_fails_leaves_the_ledger_as_it_was(tmp_path):
     """The error is told, and everything is still read."""
     location = filled(tmp_path)
@@ -283,8 +303,6 @@ def test_superseded_segments_go_after_a_day_and_only_when_asked(tmp_path):
 
 def test_spark_reads_a_ledger_that_is_being_compacted(spark, tmp_path):
     """A frame planned before a compaction still reads what it was planned with."""
-    from engine.ledger_frame import read_segments
-
     location = filled(tmp_path)
     frame = read_segments(spark, location, [s.name for s in location.listing().live], skip_corrupt=True)
     compact(location, SparkMerge(spark))

@@ -19,8 +19,9 @@ from engine.scripted_endpoint import Reply, ScriptedEndpoint
 from engine.storage import Storage
 from engine.usage import Usage
 from udfs import event_loop
-from udfs.endpoint import Endpoint, Limits, SecretFromEnv
+from udfs.endpoint import Endpoint, Limits
 from udfs.errors import LedgerError
+from udfs.keys import SecretFromEnv
 from udfs.ledger.listing import forget_checks
 from udfs.prompt import Prompt
 from udfs.scorers import build_mix
@@ -253,3 +254,17 @@ def test_of_several_entries_the_latest_counts(make):
     evaluation = w.evaluation("three", judged=False, local_row_ids=frozenset(row.row_id for row in rows))
     assert {rollout.output for rollout in evaluation.rollouts([(GOOD, rows)], stage="s")[0]} == {"LATER"}
     assert w.calls[0] == 12
+
+
+def test_a_search_is_replayed_whole(tmp_path):
+    """Target and reflection model alike come from the ledger: same candidates, no call; without it the search fails."""
+    with ScriptedEndpoint(world.target) as target, ScriptedEndpoint(world.reflection) as reflection:
+        first, usage = search_bench.run_search(tmp_path, target, reflection)
+        calls = len(target.calls) + len(reflection.calls)
+        again, replayed = search_bench.run_search(tmp_path, target, reflection, run_id="again", reuse=REPLAY)
+        assert [c.prompt for c in again.history.candidates] == [c.prompt for c in first.history.candidates]
+        assert (again.best.prompt, again.ended) == (first.best.prompt, first.ended)
+        assert (replayed.made, replayed.reused) == (0, usage.made)
+        with pytest.raises(LedgerError, match="--replay: 12 of 12 pairs"):
+            search_bench.run_search(tmp_path / "empty", target, reflection, reuse=REPLAY)
+        assert len(target.calls) + len(reflection.calls) == calls

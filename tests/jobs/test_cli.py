@@ -1,25 +1,12 @@
 """The command as a person starts it: in a process of its own, with its exit status and its messages."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import planted_world as world
 import pytest
+from command_line import run
 
 from engine.scripted_endpoint import ScriptedEndpoint
-
-ROOT = Path(__file__).parent.parent.parent
-COMMAND = [sys.executable, "-c", "from jobs.cli import main; main()"]
-
-
-def run(*words, cwd):
-    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        [*COMMAND, *map(str, words)], cwd=cwd, env=environ, capture_output=True, text=True, timeout=240, check=False
-    )
 
 
 @pytest.mark.parametrize(

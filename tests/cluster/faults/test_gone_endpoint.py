@@ -79,7 +79,8 @@ def test_a_gone_endpoint_ends_the_job_with_one_error(fault, answers, job, measur
             server.come_up()
         again = job(server, rows=ROWS, concurrency=CONCURRENCY).start().wait()
         again.check_every_row_scored_once()
-        assert abs(int(told[1].replace(",", "")) - before) <= CONCURRENCY
+        # The tasks that are cut off with the first to end may have told last two seconds before.
+        assert before - 2.5 * CONCURRENCY / LATENCY_S <= int(told[1].replace(",", "")) <= before
         assert server.tally.answered_again == 0
 
 

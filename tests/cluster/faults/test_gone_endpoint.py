@@ -42,7 +42,7 @@ SLOW = pytest.mark.slow_cluster
     [
         pytest.param(DEAD, 0.4, id="dead-from-the-middle"),
         pytest.param(REFUSING, 0.4, id="refusing-from-the-middle"),
-        pytest.param(REFUSING, 0, id="refusing-from-the-first-call"),
+        pytest.param(REFUSING, 0, id="refusing-from-the-first-call", marks=SLOW),
         pytest.param(DEAD, 0, id="dead-from-the-first-call", marks=SLOW),
         pytest.param(HUNG, 0.4, id="hung-from-the-middle", marks=SLOW),
         pytest.param(None, 0, id="unreachable-from-the-first-call", marks=SLOW),

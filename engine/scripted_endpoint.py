@@ -26,12 +26,10 @@ _REMEMBERED_S = 60.0
 
 @dataclass(frozen=True)
 class Call:
-    """One request as it arrived: its number (from 1), its body, the time (monotonic) and who it says it is."""
+    """One request as it arrived: its number (from 1), and its body."""
 
     number: int
     body: Mapping[str, Any]
-    at_s: float = 0.0
-    authorization: str = ""
 
     @property
     def messages(self) -> Sequence[Message]:
@@ -215,7 +213,7 @@ class ScriptedEndpoint:
         body = await request.json()
         with self._lock:
             self._number += 1
-            call = Call(self._number, body, time.monotonic(), request.headers.get("Authorization", ""))
+            call = Call(self._number, body)
             if self._record:
                 self.calls.append(call)
             tally = self.tally

@@ -105,31 +105,3 @@ class Outage:
             self.met += 1
             return Reply(status=503)
         return self.script(call)
-
-
-@dataclass
-class ExpiringKeys:
-    """Takes a bearer key only until it expires: a key is ``<prefix>-<time it expires at>``, in seconds of ``clock``.
-
-    Refused calls are answered 401, as gateways do.
-    """
-
-    script: Script
-    prefix: str = "key"
-    clock: Clock = time.time
-    refused: int = 0
-    seen: Counter[str] = field(default_factory=Counter)
-
-    def __call__(self, call: Call) -> Reply | str:
-        """Return a 401 for a key that has expired or is none of ours, else the script's answer."""
-        key = call.authorization.removeprefix("Bearer ")
-        prefix, _, expires_at = key.rpartition("-")
-        try:
-            good = prefix == self.prefix and self.clock() < float(expires_at)
-        except ValueError:
-            good = False
-        if not good:
-            self.refused += 1
-            return Reply("the token has expired", status=401)
-        self.seen[key] += 1
-        return self.script(call)

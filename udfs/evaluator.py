@@ -286,7 +286,7 @@ class Evaluator:
         """Ask, if the allowance covers it."""
         purse, endpoint = self._purse, client.endpoint
         if not purse.is_limited:
-            return await self._asked(client, messages, **options)
+            return await client.ask(messages, **options)
         prompt, completion = self._tally.foreseen(endpoint, messages)
         cost = endpoint.price.cost(prompt, completion) if endpoint.price else 0.0
         reserved = prompt + completion
@@ -294,7 +294,7 @@ class Evaluator:
             raise call_error(ErrorKind.BUDGET, "not asked: the budget is spent")
         answer: Answer | None = None
         try:
-            answer = await self._asked(client, messages, **options)
+            answer = await client.ask(messages, **options)
         finally:
             prompt, completion = (answer.prompt_tokens, answer.completion_tokens) if answer else (0, 0)
             paid = endpoint.price.cost(prompt, completion) if endpoint.price else 0.0
@@ -302,17 +302,6 @@ class Evaluator:
                 self._tally.answered(endpoint, completion)
             purse.settle(reserved, cost, tokens=prompt + completion, cost=paid)
         return answer
-
-    @staticmethod
-    async def _asked(client: ChatClient, messages: Sequence[Message], **options: Any) -> Answer:
-        try:
-            return await client.ask(messages, **options)
-        except CallError:
-            if client.health.verdict() is not None:
-                # No row's failure: whoever watches the stream ends it, with one error. Going on instead, a task would
-                # be through with all its rows, each failed, before anybody has looked.
-                await asyncio.get_running_loop().create_future()
-            raise
 
     def _known_verdict(self, rollout: Rollout, entry: Entry) -> Rollout:
         # Paid for by this very pair before this run was interrupted: it counts as this run's, as the answer does.

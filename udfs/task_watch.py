@@ -90,6 +90,8 @@ class TaskWatch:
         kind = error.kind if isinstance(error, EvaluationStopped) else "ledger"
         # Storage is most likely full or forbidden, too, where the ledger was; a new attempt then ends at once.
         with contextlib.suppress(OSError):
+            # Once more: what is told about the end then counts the rows up to it.
+            self._folder.report(self._partition, self._evaluator.status())
             if isinstance(error, LedgerError) or kind == ErrorKind.CREDENTIALS or not self._others_are_served():
                 self._folder.stop(Stop(kind, str(error)))
 

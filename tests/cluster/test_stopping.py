@@ -45,16 +45,17 @@ def test_a_stop_is_clean_and_the_same_command_goes_on(stop, status, tmp_path, me
         stop(driver)
         ended = driver.wait()
         took_s, before = time.monotonic() - stopped_at, target.tally.answers
-        last_line = driver.stderr.strip().splitlines()[-1]
+        # Spark's own lines, of the tasks that were ended and of a cluster that loses its driver, stand round ours.
+        told = [line for line in driver.stderr.splitlines() if "--run-dir" in line]
         assert 0.3 * ROWS < before < ROWS
         goes_on = start(*words)
         assert goes_on.wait() == 0, goes_on.stderr
         measured(
-            f"ended {took_s:.1f} s after the signal with {ended}: {last_line}; then {target.tally.answers} answers for "
+            f"ended {took_s:.1f} s after the signal with {ended}: {told}; then {target.tally.answers} answers for "
             f"{ROWS} rows, {target.tally.answered_again} twice"
         )
         assert ended == status
         assert took_s < ENDS_WITHIN_S
-        assert "--run-dir" in last_line
-        assert "Traceback" not in driver.stderr
+        assert len(told) == 1
+        assert not any(line.startswith("Traceback") for line in driver.stderr.splitlines())
         assert target.tally.answers == ROWS

@@ -19,6 +19,7 @@ from udfs.scorers import build_mix
 
 # A job that has not ended by itself after so long never will.
 ENDS_WITHIN_S = 240
+SAMPLING = Sampling(temperature=0.0)
 GOOD = Prompt.parse(world.GOOD)
 
 
@@ -79,9 +80,9 @@ class Job:
 def job(spark, tmp_path):
     """Make evaluations on an endpoint: at most ``concurrency`` calls in flight."""
 
-    def make(server, *, rows, concurrency=8, **options):
-        limits = Limits(max_concurrency=concurrency, timeout_s=options.pop("timeout_s", 10))
-        target = Endpoint("target", base_url=server.base_url, sampling=Sampling(temperature=0.0), limits=limits)
+    def make(server, *, rows, concurrency=8, timeout_s=10, endpoint=None, **options):
+        limits = Limits(max_concurrency=concurrency, timeout_s=timeout_s)
+        target = endpoint or Endpoint("target", base_url=server.base_url, sampling=SAMPLING, limits=limits)
         return Job(spark, target, tmp_path, rows=rows, **options)
 
     return make

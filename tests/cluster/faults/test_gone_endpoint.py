@@ -42,7 +42,7 @@ SLOW = pytest.mark.slow_cluster
     [
         pytest.param(DEAD, 0.4, id="dead-from-the-middle"),
         pytest.param(REFUSING, 0.4, id="refusing-from-the-middle"),
-        pytest.param(REFUSING, 0, id="refusing-from-the-first-call"),
+        pytest.param(REFUSING, 0, id="refusing-from-the-first-call", marks=SLOW),
         pytest.param(DEAD, 0, id="dead-from-the-first-call", marks=SLOW),
         pytest.param(HUNG, 0.4, id="hung-from-the-middle", marks=SLOW),
         pytest.param(None, 0, id="unreachable-from-the-first-call", marks=SLOW),
@@ -79,7 +79,8 @@ def test_a_gone_endpoint_ends_the_job_with_one_error(fault, answers, job, measur
             server.come_up()
         again = job(server, rows=ROWS, concurrency=CONCURRENCY).start().wait()
         again.check_every_row_scored_once()
-        assert abs(int(told[1].replace(",", "")) - before) <= CONCURRENCY
+        # The tasks that are cut off with the first to end may have told last two seconds before.
+        assert before - 2.5 * CONCURRENCY / LATENCY_S <= int(told[1].replace(",", "")) <= before
         assert server.tally.answered_again == 0
 
 

@@ -39,7 +39,15 @@ def kill_worker_host(spark):
     return processes.kill_tree(processes.worker_host(an_executor(spark)))
 
 
-@pytest.mark.parametrize("kill", [kill_executor, kill_the_other_executor, kill_python_worker, kill_worker_host])
+@pytest.mark.parametrize(
+    "kill",
+    [
+        kill_executor,
+        pytest.param(kill_the_other_executor, marks=pytest.mark.slow_cluster),
+        kill_python_worker,
+        kill_worker_host,
+    ],
+)
 def test_a_killed_process_costs_no_more_than_what_it_had_not_stored(kill, job, spark, measured):
     """Answered twice is at most what was in flight and what was answered in the 5 s before."""
     if kill is kill_worker_host and os.environ[CLUSTER_VARIABLE] != "standalone":

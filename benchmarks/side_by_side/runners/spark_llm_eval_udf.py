@@ -45,22 +45,21 @@ class SparkLlmEval:
 
     def load(self, numbers: range) -> str:
         """Write the rows."""
-        return write_rows(numbers, self._work.path(f"rows-{numbers.start}.parquet"))
+        files = self._work.settings.get("partitions", 2)
+        return write_rows(numbers, self._work.path(f"rows-{numbers.start}.parquet"), files)
 
     def evaluate(self, data: str) -> Scored:
         """Predict and score."""
         return self._by_runner(data) if self._work.settings.get("runner") else self._by_udf(data)
 
     def _by_udf(self, data: str) -> Scored:
-        frame = read_rows(self._spark, data, self._work.settings.get("partitions", 2))
+        frame = read_rows(self._spark, data)
         asked = frame.select(
             F.col("row").cast("string").alias("request_id"),
             F.concat(F.lit(rows.prompt("")), F.col("text")).alias("prompt"),
         )
         answers = asked.mapInPandas(create_inference_udf(self._model, InferenceConfig()), INFERENCE_OUTPUT_SCHEMA)
-        known = self._spark.read.parquet(f"file://{data}").select(
-            F.col("row").cast("string").alias("request_id"), "expected"
-        )
+        known = read_rows(self._spark, data).select(F.col("row").cast("string").alias("request_id"), "expected")
         right = F.when(
             F.col("response_text").isNotNull(), (F.trim("response_text") == F.col("expected")).cast("double")
         )
@@ -84,7 +83,7 @@ class SparkLlmEval:
         config = RunnerConfig(
             model_config=self._model, metrics=[metric], statistics_config=StatisticsConfig(ci_method="analytical")
         )
-        frame = read_rows(self._spark, data, self._work.settings.get("partitions", 2))
+        frame = read_rows(self._spark, data)
         result = EvaluationRunner(self._spark, config).run(frame, task)
         found = result.metrics[ExactMatch.name]
         return Scored((found.value * found.sample_size, found.sample_size))

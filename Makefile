@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-cluster live lint format ui doctor clean
+.PHONY: help quickstart test test-cluster live lint format ui doctor side-by-side clean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -27,6 +27,9 @@ lint: $(VENV)/.dev ## check style, types and the direction of imports
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+side-by-side: $(VENV)/.dev ## measure promptmill beside other systems (installs them; 25 minutes)
+	@$(BIN)/python -m benchmarks.side_by_side $(ARGS)
 
 format: $(VENV)/.dev ## format the code
 	@$(BIN)/ruff format .

@@ -27,9 +27,7 @@ def main() -> None:
     parser.add_argument("--table", action="append", choices=TABLES, help="only this table; may be repeated")
     parser.add_argument("--quick", action="store_true", help="a tenth of the rows: to try things out, not to publish")
     parser.add_argument("--minutes", type=float, default=25.0, help="start no run that may end later (default 25)")
-    parser.add_argument(
-        "--timeout", type=float, default=75.0, help="seconds for a start-up, and for a run (default 75)"
-    )
+    parser.add_argument("--timeout", type=float, default=75.0, help="seconds for a run (default 75)")
     parser.add_argument("--cache", type=Path, default=ROOT / ".benchmarks", help="environments and working folders")
     parser.add_argument("--results", type=Path, help="the JSON file (default: side_by_side.json in the cache)")
     parser.add_argument("--docs", type=Path, default=ROOT / "docs" / "benchmarks.md", help="the page to write into")
@@ -44,7 +42,7 @@ def main() -> None:
     cache.mkdir(parents=True, exist_ok=True)
     kept = asked.results or cache / ("side_by_side_quick.json" if asked.quick else "side_by_side.json")
     lines: list[dict[str, Any]] = json.loads(kept.read_text()) if kept.exists() and not asked.fresh else []
-    # A run that starts just before the deadline may take as long again for its start-up as for itself.
+    # A run that starts just before the deadline may still need its start-up and its time.
     deadline = time.monotonic() + asked.minutes * 60 - 2 * asked.timeout
     plan = Plan(chosen, asked.table or TABLES, cache, asked.quick, deadline, asked.timeout)
     # Ended politely, it still ends what it started.

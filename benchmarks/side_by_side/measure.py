@@ -115,6 +115,7 @@ def _measure_system(plan: Plan, endpoint: EndpointProcess, system: System, progr
             setting.rows,
             str(plan.cache / "work" / _folder(system)),
             report_fd=-1,
+            warm_up_rows=system.warm_up_rows,
             settings=dict(setting.settings),
         )
         behaviour = Behaviour(requests_per_s=QUOTA) if table == "quota" else Behaviour()

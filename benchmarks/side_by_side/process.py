@@ -22,6 +22,8 @@ from benchmarks.side_by_side.runner import Work
 ROOT = Path(__file__).resolve().parent.parent.parent
 # How often the endpoint is asked how far a run is, where something is to happen half way.
 _LOOK_EVERY_S = 0.05
+# A Spark session with its first Python workers takes 10 s on a quiet machine, and minutes on a busy one.
+_START_UP_TIMEOUT_S = 240.0
 
 
 class EndpointProcess:
@@ -115,11 +117,12 @@ def run(
 ) -> Run:
     """Run a system once, and once more if the interruption ended it.
 
-    ``timeout_s`` bounds each start-up, and each run by itself.
+    ``timeout_s`` bounds each of the two, beside their start-up.
     """
     shutil.rmtree(work.folder, ignore_errors=True)
     Path(work.folder).mkdir(parents=True)
     found = Run(rows=work.rows)
+    endpoint.reset(Behaviour())  # it warms up on an endpoint without limits
     for attempt in range(2):
         try:
             _once(program, endpoint, behaviour if attempt == 0 else None, work, found, timeout_s, interruption)
@@ -165,7 +168,7 @@ def _once(
         )
         os.close(writing)
         try:
-            ready = _line(report, timeout_s, log_path)
+            ready = _line(report, _START_UP_TIMEOUT_S, log_path, "its start-up was")
             found.versions = ready["versions"]
             found.start_up_s += time.monotonic() - begun
             if behaviour is not None:
@@ -175,7 +178,9 @@ def _once(
             process.stdin.write("go\n")
             process.stdin.flush()
             try:
-                result = _line(report, timeout_s, log_path, _watch(process.pid, endpoint, found, interruption))
+                result = _line(
+                    report, timeout_s, log_path, "it was", _watch(process.pid, endpoint, found, interruption)
+                )
             except (KilledError, RunFailedError):
                 found.seconds += time.monotonic() - started
                 raise
@@ -203,7 +208,9 @@ def _watch(
     return look
 
 
-def _line(report: Any, timeout_s: float, log: Path, look: Callable[[], None] | None = None) -> dict[str, Any]:
+def _line(
+    report: Any, timeout_s: float, log: Path, subject: str, look: Callable[[], None] | None = None
+) -> dict[str, Any]:
     """Wait for the next line of a run's report."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
@@ -214,7 +221,7 @@ def _line(report: Any, timeout_s: float, log: Path, look: Callable[[], None] | N
             raise RunFailedError(_last_words(log))
         if look:
             look()
-    raise RunFailedError(f"not done after {timeout_s:g} s")
+    raise RunFailedError(f"{subject} not done after {timeout_s:g} s")
 
 
 def _last_words(log: Path) -> str:

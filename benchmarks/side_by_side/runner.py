@@ -67,7 +67,8 @@ def run(start: Callable[[Work], System], packages: Sequence[str]) -> None:
     # Unbuffered lines on a descriptor of its own.
     with os.fdopen(work.report_fd, "w", buffering=1) as report:
         system = start(work)
-        system.evaluate(system.load(range(_WARM_UP_FROM, _WARM_UP_FROM + work.warm_up_rows)))
+        if work.warm_up_rows:
+            system.evaluate(system.load(range(_WARM_UP_FROM, _WARM_UP_FROM + work.warm_up_rows)))
         data = system.load(range(work.rows))
         report.write(json.dumps({"versions": {name: _version(name) for name in packages}}) + "\n")
         if not sys.stdin.readline():

@@ -45,6 +45,7 @@ class System:
     quota: tuple[Setting, ...] = ()
     loss: tuple[Loss, ...] = ()
     note: str = ""
+    warm_up_rows: int = 32
 
 
 _RETRY = "local[2,4]"  # in Spark's own default on clusters a task is tried four times, but in local mode once
@@ -130,7 +131,8 @@ SPARK_LLM_EVAL = System(
         Setting("its UDF alone, one action, local[16]", 1500, {"master": "local[16]", "partitions": 16}),
     ),
     loss=(Loss("worker", Setting("its UDF alone, local[2]", 200, {"master": _RETRY})),),
-    note="its Delta cache needs a jar from Maven, which the benchmark does not fetch",
+    note="its runner fails with its own exact_match (it hands it an argument that it does not take), so the benchmark "
+    "registers one that takes it; its Delta cache needs a jar from Maven, which the benchmark does not fetch",
 )
 
 _DISTRIBATCH_TUNED = {"engine": {"max_concurrency": 64}, "batch_size": 1000}
@@ -168,6 +170,8 @@ DISTRIBATCH = System(
     ),
 )
 
+# Measured with 0.7.26: every call of the second query was answered, and the query never ended.
+_NO_SECOND_PROMPT = "no warm-up, because the second prompt query of a process hangs"
 DAFT = System(
     "Daft prompt",
     "daft_prompt",
@@ -182,6 +186,8 @@ DAFT = System(
         Setting("10 retries", _QUOTA_ROWS, {"options": {"max_retries": 10}}),
     ),
     loss=(Loss("process", Setting("default", 3000)),),
+    warm_up_rows=0,
+    note=_NO_SECOND_PROMPT,
 )
 
 _NEWEST_OPENAI = System(
@@ -189,6 +195,7 @@ _NEWEST_OPENAI = System(
     "daft_prompt",
     ("daft==0.7.26", "openai>=3.52", "numpy", "pillow"),
     speed=(Setting("default", 5000, default=True),),
+    warm_up_rows=0,
     note="daft[openai] pins openai < 2.39; installed beside it against the pin, because newer ones are faster",
 )
 

@@ -55,7 +55,7 @@ class Evaluate:
             failure_score=-1.0,
             display_progress=False,
         )
-        return Scored.of([None if score == -1.0 else score for _, _, score in evaluate(data).results])
+        return Scored.of([None if score == -1.0 else score for _, _, score in evaluate(self._program).results])
 
 
 if __name__ == "__main__":

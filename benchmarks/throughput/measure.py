@@ -69,7 +69,7 @@ def evaluation(spark: SparkSession, endpoint: RunningEndpoint, *, rows: int, can
             raise RuntimeError(
                 f"{pairs} pairs were asked for, half of them with score 1; count and mean score are {line}"
             )
-        answered = [at for table in subject.storage.ledger.read(columns=["answered_at"]) for at in _column(table)]
+        answered = [at for table in subject.storage.ledger.tables(["answered_at"], []) for at in _column(table)]
     roles = (DRIVER, JVM, WORKERS, ENDPOINT)
     return Rate(
         pairs=pairs,

@@ -73,9 +73,10 @@ PROMPTMILL = System(
         Setting("told nothing", _QUOTA_ROWS, default=True),
         Setting("told the quota", _QUOTA_ROWS, {"limits": {"requests_per_minute": QUOTA * 60}}),
     ),
+    # Long beside the 5 s that an answer may wait for its segment; else the table would show nothing but that wait.
     loss=(
-        Loss("worker", Setting("nothing configured", 15_000, {"master": _RETRY})),
-        Loss("process", Setting("nothing configured", 15_000, {"master": _RETRY})),
+        Loss("worker", Setting("nothing configured", 45_000, {"master": _RETRY})),
+        Loss("process", Setting("nothing configured", 45_000, {"master": _RETRY})),
     ),
 )
 

@@ -62,6 +62,8 @@ def _goals(speed: Sequence[Line]) -> str:
 
 
 def _speed(lines: Sequence[Line]) -> str:
+    if not lines:
+        return ""
     ours = _best(lines, PROMPTMILL.name)
     head = (
         "### As fast as it goes\n\n"

@@ -98,7 +98,8 @@ def _cut_off(spark: SparkSession) -> None:
 
 def stopped_error(message: str, *, stage: str, done: TaskStatus, pairs: int) -> EvaluationError:
     """Return the error of a job that was stopped: why, how far it is, and how to go on."""
+    kept = done.done - done.failed  # a row whose call failed was paid for by nobody
     return EvaluationError(
-        f"{message}. {done.done:,} of {pairs:,} rows of {stage} are done and kept; mend the cause and start the same "
+        f"{message}. {kept:,} of {pairs:,} rows of {stage} are done and kept; mend the cause and start the same "
         "command again with the same --run-dir to go on without paying twice."
     )

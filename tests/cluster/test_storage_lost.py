@@ -16,9 +16,9 @@ from driver import drivers
 
 from engine.scripted_endpoint import ScriptedEndpoint
 from engine.scripted_faults import delayed
-from udfs.ledger import LedgerLocation
+from udfs.ledger import SEGMENT_SECONDS, LedgerLocation
 
-ROWS, CONCURRENCY, LATENCY_S = 600, 16, 0.05
+ROWS, CONCURRENCY, LATENCY_S = 1600, 8, 0.1
 _NAMESPACE = ("unshare", "--map-root-user", "--mount")
 
 
@@ -28,11 +28,12 @@ def can_mount():
 
 
 def wordy(call):
-    """Answer with a kilobyte that no compression makes smaller, so that a small disk is soon full."""
-    return f"{world.target(call)} {random.Random(call.key).randbytes(1000).hex()}"
+    """Answer with 300 bytes that no compression makes smaller, so that a small disk is full before the end."""
+    return f"{world.target(call)} {random.Random(call.key).randbytes(300).hex()}"
 
 
-FULL = "size=400k"
+# All rows' answers take about 800 kB: it is full about half way, when several segments are on it.
+FULL = "size=500k"
 ROOMY = "size=64m"
 
 
@@ -90,5 +91,7 @@ def test_storage_that_fails_ends_the_run_clearly_and_keeps_the_ledger(fault, tmp
         assert "--run-dir" in told[0] or "same command" in told[0]
         assert not any(line.startswith("Traceback") for line in error.splitlines())
         assert stored
+        # A segment that could not be written, and what was answered until the tasks had looked; not all that was left.
+        assert before - len(stored) <= (SEGMENT_SECONDS + 5.0) * CONCURRENCY / LATENCY_S
         # What could not be kept was asked again, what was kept was not.
         assert target.tally.answers == before + ROWS - len(stored)

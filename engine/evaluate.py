@@ -31,7 +31,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
 from engine.errors import EvaluationError, InputError
-from engine.ledger_join import Asked, Remembered, Reuse, join_ledger
+from engine.ledger_join import Asked, Remembered, Reuse, join_ledger, known_to
 from engine.progress import Progress, watch_tasks
 from engine.rows import Row
 from engine.session import parallelism, ship_udfs
@@ -137,14 +137,16 @@ class Evaluation:
             EvaluationError: the job failed or was stopped; what was answered is kept.
             KeyboardInterrupt: it was interrupted; what was answered is kept.
         """
-        check_expectations(rows, self.mix)
+        rows = check_rows(rows, self.mix).select("row_id", "inputs", "expectations")
         candidate_ids = sorted({prompt.candidate_id for prompt in candidates})
-        ids = self.spark.createDataFrame([(one,) for one in candidate_ids], "candidate_id string")
-        pairs = rows.select("row_id", "inputs", "expectations").crossJoin(F.broadcast(ids))
         plan = self._plan(candidates, tasks=self._tasks(total), allowance=allowance)
         self.progress.stage(stage or name, total, currency=self._currency)
-        known = join_ledger(self.spark, pairs, self.storage.ledger, self._asked(), candidate_ids=candidate_ids)
-        kept = self._run(plan, known, name=name, stage=stage or name, pairs=total)
+        ids = self.spark.createDataFrame([(one,) for one in candidate_ids], "candidate_id string")
+        known = join_ledger(self.spark, rows, self.storage.ledger, self._asked(), candidate_ids=candidate_ids)
+        # Rows are laid out before they meet the candidates: their texts are moved once, not once a candidate.
+        pairs = known.repartition(plan.tasks, "row_id").crossJoin(F.broadcast(ids))
+        items = pairs.withColumn("known", known_to(F.col("candidate_id"), F.col("entries"))).drop("entries")
+        kept = self._run(plan, items, name=name, stage=stage or name, pairs=total)
         if self.reuse.replay:
             lacking = kept.where(F.col("error.kind") == ErrorKind.NOT_IN_LEDGER.value)
             line = lacking.agg(F.count(F.lit(1)).alias("missed"), F.min("error.message").alias("first")).collect()[0]
@@ -204,19 +206,20 @@ class Evaluation:
         ]
         known = self.spark.createDataFrame(lines, ", ".join(f"{column} string" for column in ITEM_COLUMNS))
         plan = self._plan(prompts, tasks=self._tasks(len(items)), allowance=allowance)
-        result = self._run(plan, known, name=f"stages/{plan.evaluation_id}", stage=stage, pairs=len(items))
+        placed = known.repartition(plan.tasks, "row_id")
+        result = self._run(plan, placed, name=f"stages/{plan.evaluation_id}", stage=stage, pairs=len(items))
         self._remember().learn(plan.evaluation_id)
         return [to_rollout(line.asDict(recursive=True)) for line in result.collect()]
 
     def _run(self, plan: EvaluationPlan, items: DataFrame, *, name: str, stage: str, pairs: int) -> DataFrame:
+        """Evaluate ``items``, which lie in as many partitions as the plan has tasks; no pair comes twice."""
         ship_udfs(self.spark)
         # Calls of one candidate lie next to each other in a task, so that an endpoint's prefix cache serves them; in
         # blocks of rows, so that a row's answers from all candidates come soon after each other: alike answers are
         # then judged once, and a budget that ends half way leaves whole comparisons.
         rows_a_task = max(1, pairs // max(1, len(plan.prompts)) // plan.tasks)
         block = F.pmod(F.xxhash64("row_id", F.lit("block")), F.lit(-(-rows_a_task // _ROWS_A_BLOCK)))
-        placed = items.repartition(plan.tasks, "row_id").dropDuplicates(["row_id", "candidate_id"])
-        placed = placed.sortWithinPartitions(block, "candidate_id", "row_id")
+        placed = items.sortWithinPartitions(block, "candidate_id", "row_id")
         record = evaluation_udf(replace(plan, watched=True))(F.struct(*ITEM_COLUMNS))
         result = placed.select(record.alias("record")).select("record.*").select(*_result_columns())
         folder = plan.status_folder
@@ -312,20 +315,29 @@ def summarize(result: DataFrame, rows: DataFrame) -> DataFrame:
     )
 
 
-def check_expectations(rows: DataFrame, mix: Sequence[Weighted]) -> None:
-    """Make sure that every row has what the scorers need, before the first call.
+def check_rows(rows: DataFrame, mix: Sequence[Weighted]) -> DataFrame:
+    """Make sure that every row has what the scorers need, before the first call; return each row once.
+
+    One pass over the rows, whatever the number of scorers.
 
     Raises:
         InputError: names the scorer, the key and a row.
     """
-    for weighted in mix:
-        for key in sorted(weighted.scorer.needs):
-            lacking = rows.where(F.get_json_object("expectations", f"$['{key}']").isNull()).limit(1).collect()
-            if lacking:
-                raise InputError(
-                    f"the scorer {weighted.scorer.name!r} needs expectations.{key}, which the row with inputs "
-                    f"{lacking[0]['inputs'][:120]} lacks; add it to the data set or take the scorer out"
-                )
+    needs = [(key, weighted.scorer.name) for weighted in mix for key in sorted(weighted.scorer.needs)]
+    lacking = [
+        F.min(F.when(F.get_json_object("expectations", f"$['{key}']").isNull(), F.col("inputs"))).alias(f"lacking{n}")
+        for n, (key, _) in enumerate(needs)
+    ]
+    counts = (F.count(F.lit(1)).alias("rows"), F.count_distinct("row_id").alias("distinct"))
+    found = rows.agg(*counts, *lacking).collect()[0]
+    for n, (key, scorer) in enumerate(needs):
+        inputs = found[f"lacking{n}"]
+        if inputs is not None:
+            raise InputError(
+                f"the scorer {scorer!r} needs expectations.{key}, which the row with inputs {inputs[:120]} lacks; add "
+                "it to the data set or take the scorer out"
+            )
+    return rows if found["rows"] == found["distinct"] else rows.dropDuplicates(["row_id"])
 
 
 def to_rollout(line: Mapping[str, object]) -> Rollout:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
 from engine.errors import InputError
 from engine.ledger_frame import latest_entry, read_segments
-from udfs.ledger import Entry, LedgerLocation, answer_key, latest
+from udfs.ledger import DDL, Entry, LedgerLocation, answer_key, latest
 from udfs.rollout import Item
+
+_ENTRIES = f"array<struct<{DDL.replace(' ', ':').replace(',:', ',')}>>"
 
 
 @dataclass(frozen=True)
@@ -48,41 +50,43 @@ class Asked:
 
 
 def join_ledger(
-    spark: SparkSession, pairs: DataFrame, ledger: LedgerLocation, asked: Asked, *, candidate_ids: Collection[str]
+    spark: SparkSession, rows: DataFrame, ledger: LedgerLocation, asked: Asked, *, candidate_ids: Collection[str]
 ) -> DataFrame:
-    """Add the column ``known``: a JSON array of what the ledger has for each pair, null where it has nothing.
+    """Add the column ``entries`` to rows: what the ledger has for each with any of the candidates, null for nothing.
 
-    Of the ledger only what the endpoints and candidates are concerned in is read: both are filters that Parquet skips
-    by, and compacted segments are sorted by them.
+    Joined by row, before rows meet candidates, so that a row's text is moved once and not once a candidate;
+    :func:`known_to` picks a pair's own. Of the ledger only what the endpoints and candidates are concerned in is read:
+    both are filters that Parquet skips by, and compacted segments are sorted by them.
     """
     names = [segment.name for segment in ledger.listing().live]
     if not names:
-        return pairs.withColumn("known", F.lit(None).cast("string"))
+        return rows.withColumn("entries", F.lit(None).cast(_ENTRIES))
     kept = read_segments(spark, ledger, names, skip_corrupt=True)
     if asked.failed_before is not None:
         kept = kept.where(F.col("error_kind").isNull() | (F.col("answered_at") >= asked.failed_before))
-    mine = (
+    wanted = (
         (F.col("kind") == "answer")
         & (F.col("endpoint_id") == asked.endpoint_id)
         & F.col("candidate_id").isin(sorted(candidate_ids))
         & (F.col("sample") == 0)
     )
-    answers = kept.where(mine).groupBy("candidate_id", "row_id").agg(F.array(latest_entry()).alias("_answer"))
-    found = pairs.join(answers, ["candidate_id", "row_id"], "left")
-    nothing = F.array().cast(answers.schema["_answer"].dataType)
-    known = F.coalesce("_answer", nothing)
     if asked.judge_ids:
         # All verdicts over a row, whoever answered: the next candidate may well answer the same.
-        verdicts = (
-            kept.where((F.col("kind") == "verdict") & F.col("endpoint_id").isin(list(asked.judge_ids)))
-            .groupBy("key")
-            .agg(latest_entry().alias("entry"))
-            .groupBy(F.col("entry.row_id").alias("row_id"))
-            .agg(F.collect_list("entry").alias("_verdicts"))
-        )
-        found = found.join(verdicts, "row_id", "left")
-        known = F.concat(known, F.coalesce("_verdicts", nothing))
-    return found.withColumn("known", F.when(F.size(known) > 0, F.to_json(known))).drop("_answer", "_verdicts")
+        wanted |= (F.col("kind") == "verdict") & F.col("endpoint_id").isin(list(asked.judge_ids))
+    entries = (
+        kept.where(wanted)
+        .groupBy("key")
+        .agg(latest_entry().alias("entry"))
+        .groupBy(F.col("entry.row_id").alias("row_id"))
+        .agg(F.collect_list("entry").alias("entries"))
+    )
+    return rows.join(entries, "row_id", "left")
+
+
+def known_to(candidate_id: Column, entries: Column) -> Column:
+    """Return the column ``known`` of a pair: a JSON array of its answer and the verdicts over its row, or null."""
+    own = F.filter(entries, lambda one: (one["kind"] == "verdict") | (one["candidate_id"] == candidate_id))
+    return F.when(F.size(own) > 0, F.to_json(own))
 
 
 class Remembered:

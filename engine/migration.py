@@ -17,7 +17,7 @@ from engine.config import AppConfig, PromptOptimizationModel
 from engine.coverage import allowed_unscored, coverage_error
 from engine.errors import ConfigError, PromptmillError
 from engine.estimate import Estimate, estimate, pair_tokens
-from engine.evaluate import Evaluation, check_expectations
+from engine.evaluate import Evaluation, check_rows
 from engine.ledger_compaction import compact_if_worthwhile
 from engine.ledger_join import Reuse
 from engine.ledger_uses import record_use
@@ -162,7 +162,7 @@ def prepare(
     state = RunState.open(run_dir or default_run_dir(app, settings.name), fingerprint(settings, seed))
     storage = Storage.at(app.storage.root, state.run_dir)
     rows = load_rows(session, settings.dataset, storage, seed.variables)
-    check_expectations(rows, mix)
+    rows = check_rows(rows, mix)
     split = split_rows(rows, settings.split, seed=settings.search.seed)
     told, used = progress or Progress(), reuse or Reuse()
     return Migration(app, settings, seed, target, mix, reflection, session, storage, state, told, rows, split, used)

@@ -115,10 +115,12 @@ class Standalone:
     def _start(self, name: str, main: str, *arguments: str) -> Path:
         log = self._folder / f"{name}-{len(self._processes)}.log"
         environ = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-        environ |= {"SPARK_HOME": str(self._home), "SPARK_LOCAL_IP": "127.0.0.1", "SPARK_DAEMON_MEMORY": "256m"}
+        # An address of its own for each, because Spark puts no copy of a task on the host that runs it already.
+        host = f"127.0.0.{len(self._processes) + 1}"
+        environ |= {"SPARK_HOME": str(self._home), "SPARK_LOCAL_IP": host, "SPARK_DAEMON_MEMORY": "256m"}
         environ |= {"PYSPARK_PYTHON": sys.executable}
         command = [str(self._home / "bin" / "spark-class"), main]
-        command += ["--host", "127.0.0.1", "--port", "0", "--webui-port", "0", *arguments]
+        command += ["--host", host, "--port", "0", "--webui-port", "0", *arguments]
         with log.open("w") as written:
             # A group of its own: what a test does to one host reaches nothing else.
             started = subprocess.Popen(

@@ -142,6 +142,6 @@ _CLUSTER_CONF = {
 }
 
 
-def cluster_section(conf: Mapping[str, str] = MappingProxyType({})) -> str:
+def cluster_section(conf: Mapping[str, str] = MappingProxyType({}), master: str = "local-cluster[2,1,512]") -> str:
     """Return the ``spark`` section of a configuration for a small cluster."""
-    return json.dumps({"master": "local-cluster[2,1,512]", "conf": {**_CLUSTER_CONF, **conf}})
+    return json.dumps({"master": master, "conf": {**_CLUSTER_CONF, **conf}})

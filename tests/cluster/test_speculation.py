@@ -4,7 +4,7 @@ import json
 import threading
 import time
 from contextlib import ExitStack, contextmanager, suppress
-from os import kill
+from os import getpid, kill
 from signal import SIGCONT, SIGSTOP
 
 import ladder_world as world
@@ -12,6 +12,7 @@ import processes
 import pyarrow.parquet as pq
 import pytest
 from driver import cluster_section, drivers
+from spark_clusters import standalone_cluster
 
 from engine.scripted_endpoint import ScriptedEndpoint
 from engine.scripted_faults import delayed
@@ -66,13 +67,14 @@ def test_a_slow_executors_task_is_copied_and_little_is_paid_twice(tmp_path, meas
             reflection_url=target.base_url,
             rows=ROWS,
             concurrency=CONCURRENCY,
-            spark=cluster_section(conf=SPECULATION),
+            spark=cluster_section(conf=SPECULATION, master=stack.enter_context(standalone_cluster()).url),
         )
         driver = start("evaluate", "--config", str(config), "--run-dir", str(tmp_path / "run"), "--json")
         deadline = time.monotonic() + 240
         while target.tally.answers < CONCURRENCY and driver.running and time.monotonic() < deadline:
             time.sleep(0.02)
-        slow = driver.executors()[0]
+        ours = set(processes.descendants(getpid()))
+        slow = next(pid for pid in processes.executors("app-") if pid in ours)
         fastest = 0
         with slowed(lambda: [slow, *processes.descendants(slow)], share=0.1):
             while driver.running:

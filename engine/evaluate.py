@@ -42,11 +42,12 @@ from udfs.allowance import Allowance
 from udfs.endpoint import DEFAULT_MAX_CONCURRENCY, Endpoint
 from udfs.errors import ErrorKind, EvaluationStopped, LedgerError
 from udfs.evaluation_udf import ITEM_COLUMNS, evaluation_udf
-from udfs.evaluator import EvaluationPlan, evaluate_stream
+from udfs.plan import EvaluationPlan
 from udfs.prompt import Prompt
 from udfs.rollout import Item, Rollout
 from udfs.scorers.protocol import Judge, Weighted
-from udfs.task_status import TaskStatus, total
+from udfs.task import evaluate_stream
+from udfs.task_status import LEDGER, TaskStatus, total
 
 log = logging.getLogger(__name__)
 
@@ -231,6 +232,9 @@ class Evaluation:
             stop = folder.stopped()
             if stop is not None:
                 done = total(folder.statuses().values())
+                if stop.kind == LEDGER:
+                    # What was answered and what was kept are two things now.
+                    done = TaskStatus(done=done.reused + self._kept(plan.evaluation_id))
                 raise stopped_error(stop.message, stage=stage, done=done, pairs=pairs) from error
             reason = next((line for line in reversed(str(error).splitlines()) if "Error: " in line), str(error)[:300])
             raise EvaluationError(
@@ -239,6 +243,10 @@ class Evaluation:
             ) from error
         finally:
             close(folder)
+
+    def _kept(self, evaluation_id: str) -> int:
+        """How many answers of an evaluation are on storage."""
+        return sum(found.kind == "answer" for found in self.storage.ledger.closed_by(f"{evaluation_id}-"))
 
     def _tasks(self, total: int) -> int:
         """How many tasks: enough to use every core, never so many that a task's share of a limit is under one call."""

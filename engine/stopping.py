@@ -13,11 +13,10 @@ from pyspark.sql import SparkSession
 
 from engine.errors import EvaluationError
 from engine.interruption import Terminated
-from udfs.task_status import StatusFolder, Stop, TaskStatus
+from udfs.task_status import INTERRUPTED, StatusFolder, Stop, TaskStatus
 
 log = logging.getLogger(__name__)
 
-INTERRUPTED = "interrupted"
 # Tasks look for a stop every 2 s, give calls in flight 3 s, and close their segments; whoever has not ended by then is
 # cut off, so that Ctrl-C is answered within 10 s.
 _CUT_OFF_AFTER_S = 8.0

@@ -86,7 +86,8 @@ class ChatClient:
         self._url = _parsed(endpoint.url)
         self.health = health or Health(endpoint.url, clock=clock)
         self.in_flight = 0
-        self._held = False
+        self._open = asyncio.Event()
+        self._open.set()
 
     async def ask(
         self, messages: Sequence[Message], *, response_format: Mapping[str, Any] | None = None, seed: int | None = None
@@ -189,8 +190,8 @@ class ChatClient:
 
     async def _observed(self, data: bytes) -> Answer:
         """Send, and let the endpoint's health know how it ended."""
-        if self._held:
-            await asyncio.get_running_loop().create_future()  # until it is cancelled
+        if not self._open.is_set():
+            await self._open.wait()
         sent_at = self._clock()
         self.in_flight += 1
         try:
@@ -203,12 +204,16 @@ class ChatClient:
             raise
         finally:
             self.in_flight -= 1
-        self.health.answered()
+        self.health.answered(took_s=self._clock() - sent_at)
         return answer
 
     def hold(self) -> None:
-        """Send nothing from now on: calls in flight may end, all others wait until they are cancelled."""
-        self._held = True
+        """Send nothing until :meth:`release`: calls in flight may end, all others wait."""
+        self._open.clear()
+
+    def release(self) -> None:
+        """Send again."""
+        self._open.set()
 
     def _check_health(self) -> None:
         if (reason := self.health.verdict()) is not None:

@@ -1,4 +1,4 @@
-"""The pandas UDF of an evaluation: a thin shell around :func:`udfs.evaluator.evaluate_stream`."""
+"""The pandas UDF of an evaluation: a thin shell around :func:`udfs.task.evaluate_stream`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from udfs.evaluator import EvaluationPlan, evaluate_stream
 from udfs.ledger import Entry
+from udfs.plan import EvaluationPlan
 from udfs.rollout import RECORD_DDL, Item, to_columns
+from udfs.task import evaluate_stream
 
 if TYPE_CHECKING:
     from pyspark.sql._typing import UserDefinedFunctionLike

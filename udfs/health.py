@@ -14,6 +14,8 @@ from udfs.errors import ErrorKind, RowError
 # An endpoint is dead when nothing but failures came back for so long. Restarts and failovers take 20 s and more; and a
 # person wants to be told within a minute.
 DEAD_AFTER_S = 40.0
+# An endpoint whose answers take longer than that is given the time of so many of them.
+_DEAD_AFTER_ANSWERS = 3.0
 # Fewer failures than this prove nothing, however long they took.
 _FEW = 5
 # So many refusals of the credentials in a row are no hiccup.
@@ -41,10 +43,12 @@ class Health:
         self._rejections = 0
         self._last: RowError | None = None
         self._lived_at = clock()
+        self._slowest_s = 0.0
         self.answered_at = 0.0
 
-    def answered(self) -> None:
-        """An answer came, or a failure of the prompt's own: the endpoint lives."""
+    def answered(self, *, took_s: float = 0.0) -> None:
+        """An answer came after ``took_s`` seconds, or a failure of the prompt's own: the endpoint lives."""
+        self._slowest_s = max(self._slowest_s, took_s)
         self.answered_at = self._wall_clock()
         self._lived_at = self._clock()
         self._failing_since = None
@@ -82,7 +86,7 @@ class Health:
             return RowError(ErrorKind.REJECTED, f"{self._url} rejects every request ({last})")
         if self._failing_since is not None and self._failures >= _FEW:
             down_s = self._clock() - self._failing_since
-            if down_s >= DEAD_AFTER_S:
+            if down_s >= max(DEAD_AFTER_S, _DEAD_AFTER_ANSWERS * self._slowest_s):
                 kind = self._last.kind if self._last else ErrorKind.NETWORK
                 return RowError(kind, f"{self._url} has answered nothing for {down_s:.0f} s ({last})")
         return None

@@ -16,6 +16,8 @@ from udfs.errors import InputError
 from udfs.files import filesystem_of, names_in, read_whole, write_whole
 
 FORMAT_VERSION = 1
+# Kinds of a stop that are no ErrorKind.
+INTERRUPTED, LEDGER = "interrupted", "ledger"
 _BEGUN, _STOP = "begun.json", "stop.json"
 
 
@@ -48,7 +50,10 @@ class TaskStatus:
 
 @dataclass(frozen=True)
 class Stop:
-    """Why all tasks of an evaluation end: ``kind`` is an :class:`udfs.errors.ErrorKind` or ``interrupted``."""
+    """Why all tasks of an evaluation end.
+
+    ``kind`` is an :class:`udfs.errors.ErrorKind`, :data:`INTERRUPTED` or :data:`LEDGER`.
+    """
 
     kind: str
     message: str

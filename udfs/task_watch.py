@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from udfs.errors import ErrorKind, EvaluationStopped, LedgerError
 from udfs.health import DEAD_AFTER_S
-from udfs.task_status import StatusFolder, Stop
+from udfs.task_status import LEDGER, StatusFolder, Stop
 
 if TYPE_CHECKING:
+    from udfs.calls import Calls
     from udfs.evaluator import Evaluator
 
 log = logging.getLogger(__name__)
@@ -24,7 +25,7 @@ _REPORT_EVERY_S = 2.0
 _GRACE_S = 3.0
 
 
-async def end_when_dead(evaluator: Evaluator) -> None:
+async def end_when_dead(calls: Calls) -> None:
     """Run beside an evaluation that has no other tasks, until cancelled.
 
     Raises:
@@ -32,16 +33,16 @@ async def end_when_dead(evaluator: Evaluator) -> None:
     """
     while True:
         await asyncio.sleep(_TICK_S)
-        raise_if_dead(evaluator)
+        raise_if_dead(calls)
 
 
-def raise_if_dead(evaluator: Evaluator) -> None:
+def raise_if_dead(calls: Calls) -> None:
     """Raise what there is to say of an endpoint that is dead or refuses us.
 
     Raises:
         EvaluationStopped: there is such an endpoint.
     """
-    dead = evaluator.verdict()
+    dead = calls.verdict()
     if dead is not None:
         raise EvaluationStopped(dead.kind.value, dead.message)
 
@@ -55,6 +56,7 @@ class TaskWatch:
         self._partition = partition
         self._tasks = tasks
         self._ended: frozenset[int] = frozenset()
+        self._holding = False
 
     def begin(self) -> None:
         """Make sure, before the first call, that storage is shared and that nobody has stopped the evaluation.
@@ -87,7 +89,7 @@ class TaskWatch:
 
         Not where others' answers show that only this machine has lost the endpoint: then Spark moves the task.
         """
-        kind = error.kind if isinstance(error, EvaluationStopped) else "ledger"
+        kind = error.kind if isinstance(error, EvaluationStopped) else LEDGER
         # Storage is most likely full or forbidden, too, where the ledger was; a new attempt then ends at once.
         with contextlib.suppress(OSError):
             # Once more: what is told about the end then counts the rows up to it.
@@ -109,7 +111,8 @@ class TaskWatch:
         reported_at = time.monotonic()
         while True:
             await asyncio.sleep(_TICK_S)
-            raise_if_dead(self._evaluator)
+            raise_if_dead(self._evaluator.calls)
+            self._spare_what_could_not_be_kept()
             if time.monotonic() - reported_at >= _REPORT_EVERY_S:
                 reported_at = time.monotonic()
                 await self._report()
@@ -128,11 +131,18 @@ class TaskWatch:
             await loop.run_in_executor(None, self._raise_if_stopped)
         if look.ended != self._ended:
             self._ended = look.ended
-            self._evaluator.share(max(1, self._tasks - len(look.ended - {self._partition})))
+            self._evaluator.calls.share(max(1, self._tasks - len(look.ended - {self._partition})))
+
+    def _spare_what_could_not_be_kept(self) -> None:
+        """Ask for nothing while storage refuses answers; when it takes them again, go on."""
+        stutters = self._evaluator.storage_stutters
+        if stutters != self._holding:
+            self._holding = stutters
+            (self._evaluator.calls.hold if stutters else self._evaluator.calls.release)()
 
     async def _drain(self) -> None:
         """Start nothing new, and wait a little for what is in flight."""
-        self._evaluator.hold()
+        self._evaluator.calls.hold()
         until = time.monotonic() + _GRACE_S
         while self._evaluator.status().in_flight and time.monotonic() < until:  # noqa: ASYNC110 - many calls, no one event
             await asyncio.sleep(0.05)

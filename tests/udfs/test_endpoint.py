@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from udfs.endpoint import Endpoint, Limits, Price, Sampling, tightest
 from udfs.errors import InputError
-from udfs.evaluator import EvaluationPlan
 from udfs.keys import Secret, SecretFromEnv
 from udfs.ledger import LedgerLocation
+from udfs.plan import EvaluationPlan
 from udfs.prompt import Prompt
 from udfs.scorers import build_mix
 

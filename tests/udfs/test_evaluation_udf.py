@@ -7,8 +7,8 @@ from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 from engine.scripted_endpoint import Reply, ScriptedEndpoint
 from udfs.endpoint import Endpoint, Limits
 from udfs.evaluation_udf import ITEM_COLUMNS, evaluation_udf, to_items
-from udfs.evaluator import EvaluationPlan
 from udfs.ledger import LedgerLocation
+from udfs.plan import EvaluationPlan
 from udfs.prompt import Prompt
 from udfs.rollout import RECORD_COLUMNS, Rollout, to_columns
 from udfs.scorers import build_mix

@@ -11,13 +11,14 @@ import pytest
 from engine.scripted_endpoint import Reply, ScriptedEndpoint
 from udfs.endpoint import Endpoint, Limits
 from udfs.errors import CallError, ErrorKind, InputError, LedgerError
-from udfs.evaluator import EvaluationPlan, evaluate_stream
 from udfs.keys import SecretFromEnv
 from udfs.ledger import LedgerLocation, answer_key
+from udfs.plan import EvaluationPlan
 from udfs.prompt import Prompt
 from udfs.rollout import Item, to_columns
 from udfs.scorers import build_mix
 from udfs.scorers.protocol import Score, Weighted
+from udfs.task import evaluate_stream
 
 PROMPT = Prompt.parse("Shout {{word}}")
 OTHER = Prompt.parse("Please shout {{word}}")

@@ -102,3 +102,12 @@ def test_an_endpoint_that_rejects_everything_is_given_up_only_if_it_never_answer
     for _ in range(500):
         health.failed(ErrorKind.REJECTED, "HTTP 422")
     assert health.verdict() is None
+
+
+def test_an_endpoint_whose_answers_take_minutes_is_given_minutes(health, clock):
+    """Failures while good calls are still under way are no end."""
+    health.answered(took_s=50.0)
+    outage(health, clock, 149, every=5.0)
+    assert health.verdict() is None
+    outage(health, clock, 15, every=5.0)
+    assert health.verdict() is not None

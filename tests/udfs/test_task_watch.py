@@ -11,11 +11,12 @@ from engine.scripted_endpoint import Reply, ScriptedEndpoint
 from udfs.allowance import Allowance
 from udfs.endpoint import Endpoint, Limits, Price
 from udfs.errors import ErrorKind, EvaluationStopped, InputError, LedgerError
-from udfs.evaluator import EvaluationPlan, evaluate_stream
 from udfs.ledger import LedgerLocation
+from udfs.plan import EvaluationPlan
 from udfs.prompt import Prompt
 from udfs.rollout import Item
 from udfs.scorers import build_mix
+from udfs.task import evaluate_stream
 from udfs.task_status import Stop
 
 PROMPT = Prompt.parse("Shout {{word}}")

@@ -71,6 +71,12 @@ class SegmentLedger:
         self._writes: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._failure: Exception | None = None
+        self._refused: set[str] = set()
+
+    @property
+    def is_stuttering(self) -> bool:
+        """True while a segment that storage refused waits to be written again."""
+        return bool(self._refused)
 
     def find(self, key: str) -> Entry | None:
         """Return what is known under ``key``."""
@@ -136,10 +142,12 @@ class SegmentLedger:
                 if pause is None or not isinstance(error, OSError):
                     self._failure = error
                     return
+                self._refused.add(name)
                 log.warning("the ledger's segment %s/%s will be written again in %g s: %s", folder, name, pause, error)
                 await self._sleep(pause)
             else:
                 del self._held[name]
+                self._refused.discard(name)
                 return
 
     def _error(self, reason: object) -> LedgerError:

@@ -1,0 +1,164 @@
+"""The calls of one task: its clients, what they share of the cluster's limits, and what they may spend."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from udfs import event_loop
+from udfs.allowance import Purse
+from udfs.client import Answer, ChatClient
+from udfs.endpoint import Endpoint, Limits, tightest
+from udfs.errors import CallError, ErrorKind, RowError, call_error
+from udfs.flow import FlowControl, flow_control
+from udfs.ledger import Entry
+from udfs.plan import EvaluationPlan
+from udfs.prompt import Message
+from udfs.rollout import Item
+from udfs.tally import Tally
+
+
+class Calls:
+    """Asks the endpoints of a plan: the target's first, then the judges'. Lives on one event loop."""
+
+    def __init__(self, plan: EvaluationPlan, endpoints: Sequence[Endpoint], tally: Tally) -> None:
+        self._endpoints = tuple(endpoints)
+        self._tally = tally
+        self._tasks = self._planned_tasks = plan.tasks
+        self._clients: dict[tuple[str, str, str, str], ChatClient] = {}
+        self._flows: dict[tuple[str, str, str], FlowControl] = {}
+        self._purse = Purse(plan.allowance.share(plan.tasks), clock=time.time)
+        self.window = self._most()
+
+    async def open(self) -> None:
+        """Make all clients, so that a judge without its key stops the run before anything is paid.
+
+        Raises:
+            InputError: a key can't be used.
+        """
+        if len(self._clients) < len({_key(endpoint) for endpoint in self._endpoints}):
+            for endpoint in self._endpoints:
+                await self._client(endpoint)
+
+    async def ask(self, endpoint: Endpoint, messages: Sequence[Message], **options: Any) -> Answer:
+        """Ask, if the allowance covers it; ``options`` are those of :meth:`udfs.client.ChatClient.ask`.
+
+        Raises:
+            CallError: the call failed, or the budget does not cover it.
+        """
+        client, purse = self._clients.get(_key(endpoint)) or await self._client(endpoint), self._purse
+        if not purse.is_limited:
+            return await client.ask(messages, **options)
+        prompt, completion = self._tally.foreseen(endpoint, messages)
+        reserved, cost = prompt + completion, _cost(endpoint, prompt, completion)
+        if not await purse.reserve(reserved, cost):
+            raise call_error(ErrorKind.BUDGET, "not asked: the budget is spent")
+        answer: Answer | None = None
+        try:
+            answer = await client.ask(messages, **options)
+        finally:
+            prompt, completion = (answer.prompt_tokens, answer.completion_tokens) if answer else (0, 0)
+            if answer is not None:
+                self._tally.answered(endpoint, completion)
+            purse.settle(reserved, cost, tokens=prompt + completion, cost=_cost(endpoint, prompt, completion))
+        return answer
+
+    @property
+    def in_flight(self) -> int:
+        """Calls under way now."""
+        return sum(client.in_flight for client in self._clients.values())
+
+    @property
+    def answered_at(self) -> float:
+        """When the latest answer came, in Unix time; 0 before the first."""
+        return max((client.health.answered_at for client in self._clients.values()), default=0.0)
+
+    def verdict(self) -> RowError | None:
+        """Return why there is no use in going on: one of the endpoints is dead or refuses us."""
+        return next((bad for client in self._clients.values() if (bad := client.health.verdict())), None)
+
+    def hold(self) -> None:
+        """Send nothing until :meth:`release`; calls in flight may end."""
+        for client in self._clients.values():
+            client.hold()
+
+    def release(self) -> None:
+        """Send again."""
+        for client in self._clients.values():
+            client.release()
+
+    def share(self, tasks: int) -> None:
+        """Share the cluster's limits among so many tasks from now on: others have ended."""
+        self._tasks = tasks
+        self.window = self._most()
+        for place, flow in self._flows.items():
+            flow.limit(self._limits(place).share(tasks))
+
+    async def _client(self, endpoint: Endpoint) -> ChatClient:
+        """Return the client of ``endpoint``; clients that talk to the same place share one flow control."""
+        key, place = _key(endpoint), _place(endpoint)
+        if key not in self._clients:
+            session = await event_loop.session()
+            if place not in self._flows:
+                limits = self._limits(place).share(self._tasks)
+                self._flows[place] = flow_control(place, limits, tasks=self._planned_tasks)
+            # Checked again: another item may have made it while this one waited for the session.
+            self._clients.setdefault(key, ChatClient(endpoint, self._flows[place], session))
+        return self._clients[key]
+
+    def _limits(self, place: tuple[str, str, str]) -> Limits:
+        return tightest([endpoint.limits for endpoint in self._endpoints if _place(endpoint) == place])
+
+    def _most(self) -> int:
+        return self._endpoints[0].limits.share(self._tasks).max_concurrency or 1
+
+
+def entry_of(
+    plan: EvaluationPlan, item: Item, kind: str, key: str, endpoint: Endpoint, outcome: Answer | CallError
+) -> Entry:
+    """Return what the ledger keeps of a call for ``item``: its answer, or the prompt's own failure."""
+    answer = outcome if isinstance(outcome, Answer) else None
+    failure = outcome if isinstance(outcome, CallError) else None
+    return Entry(
+        key=key,
+        kind=kind,
+        endpoint_id=endpoint.endpoint_id,
+        candidate_id=item.candidate_id,
+        row_id=item.row_id,
+        sample=plan.sample,
+        output=answer.text if answer else None,
+        error_kind=failure.kind.value if failure else None,
+        error_message=failure.message if failure else None,
+        prompt_tokens=answer.prompt_tokens if answer else 0,
+        completion_tokens=answer.completion_tokens if answer else 0,
+        latency_ms=answer.latency_ms if answer else 0.0,
+        attempts=outcome.attempts,
+        run_id=plan.run_id,
+        answered_at=time.time(),
+    )
+
+
+def missing(what: str, item: Item) -> CallError:
+    """Return what a replay says of a pair that the ledger has nothing for."""
+    inputs = item.inputs if len(item.inputs) <= _SHOWN_INPUTS else f"{item.inputs[:_SHOWN_INPUTS]}…"
+    return call_error(
+        ErrorKind.NOT_IN_LEDGER,
+        f"the ledger has no {what} for candidate {item.candidate_id}, row {item.row_id}, inputs {inputs}",
+    )
+
+
+# So many characters of a row's inputs a message shows.
+_SHOWN_INPUTS = 160
+
+
+def _cost(endpoint: Endpoint, prompt: int, completion: int) -> float:
+    return endpoint.price.cost(prompt, completion) if endpoint.price else 0.0
+
+
+def _place(endpoint: Endpoint) -> tuple[str, str, str]:
+    return (endpoint.provider, endpoint.base_url, endpoint.name)
+
+
+def _key(endpoint: Endpoint) -> tuple[str, str, str, str]:
+    return (*_place(endpoint), endpoint.endpoint_id)

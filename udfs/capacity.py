@@ -29,9 +29,9 @@ from udfs.trial import LatencyWatch, Trial
 FIRST_CALLS = 8.0
 # The latency that is assumed until the first answer; only spreads out the first calls of tasks with less than a call.
 _ASSUMED_LATENCY_S = 0.25
-# After a refusal the window stays for a while: at 50 calls/s for 2.6 s, so that feeling for the limit costs about 1 % of
+# After a refusal the window stays for a while: at 50 calls/s for 2 s, so that feeling for the limit costs about 1 % of
 # the calls; with the root of the rate, so that a task with few calls feels for more, relative to what it has.
-_HOLD_S, _HOLD_RATE, _LEAST_HOLD_S, _LONGEST_HOLD_S = 2.6, 50.0, 1.3, 20.0
+_HOLD_S, _HOLD_RATE, _LEAST_HOLD_S, _LONGEST_HOLD_S = 2.0, 50.0, 1.0, 20.0
 # Then it grows with the third power of time: hardly for half a second, to the double of a usual window in 2.5 s.
 _DOUBLES_S, _DOUBLES_ROUND_TRIPS, _USUAL_CALLS = 2.5, 6.0, 100.0
 # Refusals in a round of a few calls count as if there were so many: one refusal is weak evidence.

@@ -32,8 +32,8 @@ _ASSUMED_LATENCY_S = 0.25
 # After a refusal the window stays for a while: at 50 calls/s for 2 s, so that feeling for the limit costs about 1 % of
 # the calls; with the root of the rate, so that a task with few calls feels for more, relative to what it has.
 _HOLD_S, _HOLD_RATE, _LEAST_HOLD_S, _LONGEST_HOLD_S = 2.0, 50.0, 1.0, 20.0
-# Then it grows with the third power of time: hardly for half a second, to the double of a usual window in 2.5 s.
-_DOUBLES_S, _DOUBLES_ROUND_TRIPS, _USUAL_CALLS = 2.5, 6.0, 100.0
+# Then it grows with the third power of time: hardly for half a second, to the double of a usual window in 4 s.
+_DOUBLES_S, _DOUBLES_ROUND_TRIPS, _USUAL_CALLS = 4.0, 6.0, 100.0
 # Refusals in a round of a few calls count as if there were so many: one refusal is weak evidence.
 _FEWEST_STARTS = 8
 # Nothing is served any more: so many failures, and for so many round trips no answer to a call that was sent later.

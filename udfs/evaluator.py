@@ -45,9 +45,13 @@ class Evaluator:
         """How far this task is."""
         return replace(self._tally.status, in_flight=self.calls.in_flight, answered_at=self.calls.answered_at)
 
-    @property
     def storage_stutters(self) -> bool:
-        """True while a segment could not be written and is tried again: what is asked now may not be kept."""
+        """Say whether a segment could not be written and is tried again: what is asked now may not be kept.
+
+        Raises:
+            LedgerError: storage has refused it for good.
+        """
+        self._ledger.check()
         return self._ledger.is_stuttering
 
     async def evaluate(self, item: Item) -> Rollout:

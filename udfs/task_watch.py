@@ -107,6 +107,7 @@ class TaskWatch:
 
         Raises:
             EvaluationStopped: the evaluation shall end; calls in flight were given a few seconds.
+            LedgerError: storage refuses answers for good.
         """
         reported_at = time.monotonic()
         while True:
@@ -135,7 +136,7 @@ class TaskWatch:
 
     def _spare_what_could_not_be_kept(self) -> None:
         """Ask for nothing while storage refuses answers; when it takes them again, go on."""
-        stutters = self._evaluator.storage_stutters
+        stutters = self._evaluator.storage_stutters()
         if stutters != self._holding:
             self._holding = stutters
             (self._evaluator.calls.hold if stutters else self._evaluator.calls.release)()

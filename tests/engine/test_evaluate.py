@@ -1,6 +1,7 @@
 """Distributed evaluation with a judge, over real HTTP: what is asked, what is reused, what is written."""
 
 import json
+from dataclasses import replace
 
 import planted_world as world
 import pytest
@@ -11,7 +12,8 @@ from engine.evaluate import Evaluation, summarize
 from engine.rows import rows_from_records
 from engine.scripted_endpoint import Reply, ScriptedEndpoint
 from engine.storage import Storage
-from udfs.endpoint import Endpoint, Limits
+from udfs.allowance import Allowance
+from udfs.endpoint import Endpoint, Limits, Price, Sampling
 from udfs.keys import SecretFromEnv
 from udfs.prompt import Prompt
 from udfs.scorers import build_mix
@@ -69,6 +71,29 @@ def test_a_run_that_goes_on_counts_what_it_paid_for_before(world_of):
     again.frame([GOOD], rows, name="second", total=40)
     assert again.usage.calls()["made"] == first.usage.calls()["made"] == 80
     assert again.usage.token_counts() == first.usage.token_counts()
+
+
+@pytest.mark.parametrize("limit", ["tokens", "cost"])
+def test_a_budget_holds_over_all_tasks_of_a_stage(world_of, limit):
+    """Tokens and money that are left bound a Spark stage; what they do not cover is not asked."""
+    evaluation, target, _, rows = world_of
+    asked = evaluation("one", scorers=("exact_match",))
+    price = Price(prompt_per_million=1e6, completion_per_million=1e6)  # a token costs 1
+    asked.endpoint = replace(asked.endpoint, price=price, sampling=Sampling(max_tokens=4))
+    result = asked.frame([SEED, GOOD], rows, name="some", total=80, allowance=Allowance(**{limit: 600.0}))
+    lines = result.collect()
+    made = [line for line in lines if line["error"] is None]
+    assert (len(lines), len(made)) == (80, len(target.calls))
+    assert 300 < sum(line["prompt_tokens"] + line["completion_tokens"] for line in made) <= 600
+    assert {line["error"]["kind"] for line in lines if line["error"]} == {"budget"}
+    assert all(line["score"] is None for line in lines if line["error"])
+
+
+def test_identical_rows_cost_one_call(world_of):
+    """Rows that stand twice in what a user hands over are evaluated once."""
+    evaluation, target, _, rows = world_of
+    result = evaluation("one", scorers=("exact_match",)).frame([GOOD], rows.union(rows), name="twice", total=80)
+    assert (result.count(), len(target.calls)) == (40, 40)
 
 
 def test_candidates_are_summarized_by_weight(world_of, spark):

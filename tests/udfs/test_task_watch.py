@@ -1,6 +1,7 @@
 """Tasks of one evaluation over real HTTP: stopped from outside, by a refusal, by a spent budget, by lost storage."""
 
 import json
+import shutil
 import threading
 import time
 from dataclasses import replace
@@ -172,3 +173,22 @@ def test_limits_of_tasks_that_have_ended_pass_to_those_that_run(tmp_path):
             plan.status_folder.end(partition)
         rollouts(plan, items(150))
     assert 8 <= most[0] <= 16
+
+
+def test_storage_that_is_lost_under_way_ends_the_task_soon_after(tmp_path):
+    """While segments are refused nothing is asked; when they are refused for good, the task says so by itself."""
+    with ScriptedEndpoint(lambda call: Reply(shout(call), delay_s=0.1)) as endpoint:
+        plan = plan_for(endpoint, tmp_path, max_concurrency=4)
+
+        def lose():
+            shutil.rmtree(tmp_path / "ledger", ignore_errors=True)
+            (tmp_path / "ledger").write_text("a file where the folder was")  # holds for root, too
+
+        loser = threading.Timer(1.0, lose)
+        loser.start()
+        with pytest.raises(LedgerError, match="can't be written"):
+            rollouts(plan, items(5000))
+        assert len(endpoint.answered) < 1000
+        stop = plan.status_folder.stopped()
+        assert stop is not None
+        assert stop.kind == "ledger"

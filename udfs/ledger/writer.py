@@ -78,6 +78,15 @@ class SegmentLedger:
         """True while a segment that storage refused waits to be written again."""
         return bool(self._refused)
 
+    def check(self) -> None:
+        """Make sure that storage has not refused a segment for good.
+
+        Raises:
+            LedgerError: it has.
+        """
+        if self._failure is not None:
+            raise self._error(self._failure) from self._failure
+
     def find(self, key: str) -> Entry | None:
         """Return what is known under ``key``."""
         return self._known.get(key) or self._recent.get(key)
@@ -88,8 +97,7 @@ class SegmentLedger:
         Raises:
             LedgerError: an earlier segment could not be written; going on would risk paying twice.
         """
-        if self._failure is not None:
-            raise self._error(self._failure) from self._failure
+        self.check()
         if len(self._held) >= _MOST_HELD:
             raise self._error(f"{len(self._held)} segments wait to be written")
         if entry.kind != "answer":

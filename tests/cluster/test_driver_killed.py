@@ -31,7 +31,7 @@ def outcome(run_dir):
 
 
 @pytest.mark.cluster
-@pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.slow_cluster)])
+@pytest.mark.parametrize("kills", [1, pytest.param(10, marks=pytest.mark.slow_cluster)])
 def test_an_optimization_killed_again_and_again_comes_to_the_same_end(kills, tmp_path, measured):
     """Result, candidates, parents and scores are those of the uninterrupted run; what was stored is not paid again."""
     rng = random.Random(kills)

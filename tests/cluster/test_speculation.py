@@ -55,7 +55,7 @@ def slowed(pids, *, share):
                 kill(pid, SIGCONT)
 
 
-@pytest.mark.cluster
+@pytest.mark.slow_cluster
 def test_a_slow_executors_task_is_copied_and_little_is_paid_twice(tmp_path, measured):
     """Every row is scored once; answered twice is no more than was in flight and not yet stored when the copy began."""
     with ExitStack() as stack:

@@ -26,7 +26,9 @@ def sigterm(driver):
 
 
 @pytest.mark.cluster
-@pytest.mark.parametrize(("stop", "status"), [(ctrl_c, 130), (sigterm, 143)])
+@pytest.mark.parametrize(
+    ("stop", "status"), [(ctrl_c, 130), pytest.param(sigterm, 143, marks=pytest.mark.slow_cluster)]
+)
 def test_a_stop_is_clean_and_the_same_command_goes_on(stop, status, tmp_path, measured):
     """It ends within 10 s, says how to go on, and the second run asks for nothing that was answered in the first."""
     with ExitStack() as stack:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from udfs.endpoint import Endpoint, Price
 from udfs.errors import ErrorKind
@@ -17,19 +16,13 @@ _CHARACTERS_PER_TOKEN = 4
 _FIRST_COMPLETION_TOKENS = 256
 
 
-@dataclass
-class _Seen:
-    calls: int = 0
-    completion: int = 0
-
-
 class Tally:
     """Counts finished rows; used from one event loop. ``target_price`` and ``judge_price`` turn tokens into money."""
 
     def __init__(self, target_price: Price | None, judge_price: Price | None) -> None:
         self._target_price = target_price
         self._judge_price = judge_price
-        self._seen: dict[str, _Seen] = {}
+        self._longest: dict[str, int] = {}
         self.done = self.reused = self.failed = self.retried = self.refused = 0
         self.tokens = self.scored = 0
         self.cost = self.score_sum = 0.0
@@ -74,18 +67,16 @@ class Tally:
         )
 
     def answered(self, endpoint: Endpoint, completion_tokens: int) -> None:
-        """Learn how long this endpoint's answers are."""
-        seen = self._seen.setdefault(endpoint.endpoint_id, _Seen())
-        seen.calls += 1
-        seen.completion += completion_tokens
+        """Learn how long this endpoint's answers get."""
+        known = self._longest.get(endpoint.endpoint_id, 0)
+        self._longest[endpoint.endpoint_id] = max(known, completion_tokens)
 
     def foreseen(self, endpoint: Endpoint, messages: Sequence[Message]) -> tuple[int, int]:
-        """Return the prompt and completion tokens that a call will take: its text, and the mean answer so far.
+        """Return the prompt and completion tokens that a call will take at the most, as far as can be told.
 
-        Before the first answer that is ``max_tokens``, or a guess where the endpoint has none.
+        Its text, and the longest answer so far; before the first, ``max_tokens``, or a guess where the endpoint has
+        none. A reservation that is too large costs nothing but a little time at a budget's very end.
         """
         prompt = sum(len(message["content"]) for message in messages) // _CHARACTERS_PER_TOKEN + 1
-        seen = self._seen.get(endpoint.endpoint_id)
-        if seen is not None:
-            return prompt, round(seen.completion / seen.calls)
-        return prompt, endpoint.sampling.max_tokens or _FIRST_COMPLETION_TOKENS
+        first = endpoint.sampling.max_tokens or _FIRST_COMPLETION_TOKENS
+        return prompt, self._longest.get(endpoint.endpoint_id, first)

@@ -79,7 +79,7 @@ def test_a_budget_holds_over_all_tasks_of_a_stage(world_of, limit):
     evaluation, target, _, rows = world_of
     asked = evaluation("one", scorers=("exact_match",))
     price = Price(prompt_per_million=1e6, completion_per_million=1e6)  # a token costs 1
-    asked.endpoint = replace(asked.endpoint, price=price, sampling=Sampling(max_tokens=4))
+    asked.endpoint = replace(asked.endpoint, price=price, sampling=Sampling(max_tokens=16))
     result = asked.frame([SEED, GOOD], rows, name="some", total=80, allowance=Allowance(**{limit: 600.0}))
     lines = result.collect()
     made = [line for line in lines if line["error"] is None]

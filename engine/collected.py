@@ -23,6 +23,7 @@ from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
 from engine.errors import ConfigError
 from engine.storage import Storage
+from udfs.files import filesystem_of
 
 FORMAT_VERSION = 1
 _DDL = "format int, row_id string, trace_id string"
@@ -64,4 +65,4 @@ class CollectedRows:
         return answers.join(noted.select("row_id"), "row_id", "left_anti")
 
     def _folder(self) -> tuple[pafs.FileSystem, str]:
-        return self.storage.filesystem(self.storage.folder("collected"))
+        return filesystem_of(self.storage.folder("collected"))

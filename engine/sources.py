@@ -20,6 +20,7 @@ from engine.config_sections import DatasetModel, TracesModel
 from engine.errors import ConfigError, InputError
 from engine.rows import defects, rows_from_frame, rows_from_records
 from engine.storage import Storage, spark_path
+from udfs.files import filesystem_of
 
 log = logging.getLogger(__name__)
 
@@ -180,7 +181,7 @@ def _slices(tags: Mapping[str, Any]) -> dict[str, str]:
 def _traces(spark: SparkSession, traces: TracesModel, storage: Storage) -> DataFrame:
     """Page through the tracking server and write each page to storage as it comes; Spark reads what was written."""
     folder = storage.folder(f"traces-{uuid.uuid4().hex[:8]}")
-    filesystem, path = storage.filesystem(folder)
+    filesystem, path = filesystem_of(folder)
     filesystem.create_dir(path, recursive=True)
     total = unusable = 0
     for number, (page, skipped) in enumerate(_trace_pages(traces)):

@@ -41,17 +41,13 @@ class Storage:
         """Return the path of a folder of this run's."""
         return f"{self.data_dir}/{name}"
 
-    def filesystem(self, path: str) -> tuple[pafs.FileSystem, str]:
-        """Return the file system of ``path`` and the path on it."""
-        return filesystem_of(path)
-
     def keep(self, spark: SparkSession, frame: DataFrame, name: str) -> DataFrame:
         """Write ``frame`` once as Parquet and return it as read back, so that no later action computes it again.
 
         What an earlier, interrupted run wrote whole under the same name is read instead.
         """
         folder = self.folder(name)
-        filesystem, path = self.filesystem(f"{folder}/_SUCCESS")
+        filesystem, path = filesystem_of(f"{folder}/_SUCCESS")
         if filesystem.get_file_info(path).type == pafs.FileType.NotFound:
             frame.write.mode("overwrite").parquet(spark_path(folder))
         return spark.read.schema(frame.schema).parquet(spark_path(folder))

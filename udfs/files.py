@@ -3,37 +3,66 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import uuid
+from collections.abc import Iterator
+from urllib.parse import unquote
 
 import pyarrow.fs as pafs
 
 
 def filesystem_of(path: str) -> tuple[pafs.FileSystem, str]:
-    """Return the file system of a local path, ``/Volumes/…`` or an object-store URI, and the path on it."""
-    if "://" in path:
-        found: tuple[pafs.FileSystem, str] = pafs.FileSystem.from_uri(path)
-        return found
-    return pafs.LocalFileSystem(), path
+    """Return the file system of a local path, ``/Volumes/…`` or an object-store URI, and the path on it.
+
+    >>> filesystem_of("/data/run")[1], filesystem_of("file:///data/my%20run")[1]
+    ('/data/run', '/data/my run')
+    """
+    if "://" not in path:
+        return pafs.LocalFileSystem(), path
+    scheme, _, place = path.partition("://")
+    authority, _, below = place.partition("/")
+    filesystem, root = _opened(f"{scheme}://{authority}/")
+    return filesystem, f"{root.rstrip('/')}/{unquote(below)}"
 
 
-def write_whole(path: str, content: bytes) -> None:
-    """Write ``content`` to ``path``, making its folder: a temporary file beside it first, then a rename.
+# An object store's client keeps connections and credentials, so that each store has one in a process.
+@functools.lru_cache(maxsize=16)
+def _opened(store: str) -> tuple[pafs.FileSystem, str]:
+    found: tuple[pafs.FileSystem, str] = pafs.FileSystem.from_uri(store)
+    return found
+
+
+@contextlib.contextmanager
+def written_whole(filesystem: pafs.FileSystem, target: str) -> Iterator[str]:
+    """Yield the path of a temporary file beside ``target``, which becomes ``target`` when the block ends well.
+
+    A rename on a file system, a copy and a deletion on an object store: there, too, the name appears whole. The folder
+    is made; after an exception no half file stays behind.
 
     Raises:
         OSError: storage refuses it.
     """
-    filesystem, target = filesystem_of(path)
     folder, _, name = target.rpartition("/")
     filesystem.create_dir(folder, recursive=True)
     temporary = f"{folder}/.{name}.{uuid.uuid4().hex[:8]}.tmp"
     try:
-        with filesystem.open_output_stream(temporary) as stream:
-            stream.write(content)
+        yield temporary
         filesystem.move(temporary, target)
     except BaseException:
         with contextlib.suppress(OSError):
             filesystem.delete_file(temporary)
         raise
+
+
+def write_whole(path: str, content: bytes) -> None:
+    """Write ``content`` to ``path``, making its folder; see :func:`written_whole`.
+
+    Raises:
+        OSError: storage refuses it.
+    """
+    filesystem, target = filesystem_of(path)
+    with written_whole(filesystem, target) as temporary, filesystem.open_output_stream(temporary) as stream:
+        stream.write(content)
 
 
 def read_whole(path: str) -> bytes | None:

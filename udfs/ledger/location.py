@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from udfs.files import filesystem_of
+from udfs.files import filesystem_of, names_in
 from udfs.ledger.entries import FORMAT_VERSION, SCHEMA, Entry, to_entries
 from udfs.ledger.listing import Listing, Segment, list_ledger, mark_damaged, tell_damaged
 
@@ -39,7 +39,7 @@ class LedgerLocation:
 
     def filesystem(self) -> tuple[pafs.FileSystem, str]:
         """Return the file system and the folder's path on it."""
-        return _file_system(self.folder)
+        return filesystem_of(self.folder)
 
     def listing(self) -> Listing:
         """List the ledger: what is live, superseded and damaged; see :func:`udfs.ledger.listing.list_ledger`.
@@ -51,10 +51,9 @@ class LedgerLocation:
 
     def segments(self, prefix: str = "") -> list[str]:
         """Return the paths of all segments that writers of this ``prefix`` closed, superseded or not, by name."""
-        filesystem, folder = self.filesystem()
-        selector = pafs.FileSelector(folder, allow_not_found=True)
-        names = (info.base_name for info in filesystem.get_file_info(selector) if info.is_file)
-        return sorted(f"{folder}/{name}" for name in names if name.startswith(prefix) and name.endswith(".parquet"))
+        _, folder = self.filesystem()
+        names = (n for n in names_in(self.folder) if n.startswith(prefix) and n.endswith(".parquet"))
+        return [f"{folder}/{name}" for name in names]
 
     def closed_by(self, prefix: str) -> Iterator[Entry]:
         """Yield what writers of this ``prefix`` closed, even where it has been compacted since.
@@ -101,12 +100,6 @@ class LedgerLocation:
             for start in range(0, len(live), _READING_AT_ONCE):
                 found = pool.map(read, live[start : start + _READING_AT_ONCE])
                 yield from (table for table in found if table is not None)
-
-
-# An object store's client keeps connections and credentials, so that each ledger has one in a process.
-@functools.lru_cache(maxsize=16)
-def _file_system(folder: str) -> tuple[pafs.FileSystem, str]:
-    return filesystem_of(folder)
 
 
 def _read(

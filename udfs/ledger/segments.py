@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from udfs.files import written_whole
 from udfs.ledger.entries import FORMAT_KEY, SCHEMA, Entry, to_table
 from udfs.ledger.manifest import check_format
 
@@ -19,16 +19,8 @@ def write_segment(filesystem: pafs.FileSystem, folder: str, name: str, entries: 
     Raises:
         OSError: storage refuses; no half file stays behind.
     """
-    filesystem.create_dir(folder, recursive=True)
-    temporary = f"{folder}/.{name}.tmp"
-    try:
+    with written_whole(filesystem, f"{folder}/{name}") as temporary:
         pq.write_table(to_table(entries), temporary, filesystem=filesystem, compression="zstd")
-        # A rename on a file system, a copy and a deletion on an object store: there, too, the name appears whole.
-        filesystem.move(temporary, f"{folder}/{name}")
-    except BaseException:
-        with contextlib.suppress(OSError):
-            filesystem.delete_file(temporary)
-        raise
 
 
 def defect(filesystem: pafs.FileSystem, path: str) -> str | None:

@@ -19,7 +19,7 @@ from udfs.scorers.protocol import Judge, Score, Scorer, Subject
 from udfs.scoring import Scoring
 from udfs.tally import Tally
 from udfs.task_status import TaskStatus
-from udfs.task_watch import raise_if_dead
+from udfs.task_watch import end_if_dead
 
 
 class Evaluator:
@@ -63,7 +63,7 @@ class Evaluator:
         """
         rollout = await self._evaluate(item)
         if rollout.score is None:
-            raise_if_dead(self.calls)  # no row is burnt on an endpoint that has been given up
+            await end_if_dead(self.calls)  # no row is burnt on an endpoint that has been given up
         self._tally.add(rollout)
         return rollout
 

@@ -33,18 +33,27 @@ async def end_when_dead(calls: Calls) -> None:
     """
     while True:
         await asyncio.sleep(_TICK_S)
-        raise_if_dead(calls)
+        await end_if_dead(calls)
 
 
-def raise_if_dead(calls: Calls) -> None:
-    """Raise what there is to say of an endpoint that is dead or refuses us.
+async def end_if_dead(calls: Calls) -> None:
+    """Raise what there is to say of an endpoint that is dead or refuses us; see :func:`drain`.
 
     Raises:
         EvaluationStopped: there is such an endpoint.
     """
     dead = calls.verdict()
     if dead is not None:
+        await drain(calls)
         raise EvaluationStopped(dead.kind.value, dead.message)
+
+
+async def drain(calls: Calls) -> None:
+    """Start nothing new, and wait a little for what is in flight: it is paid for, so its answers are to be kept."""
+    calls.hold()
+    until = time.monotonic() + _GRACE_S
+    while calls.in_flight and time.monotonic() < until:  # noqa: ASYNC110 - many calls, no one event
+        await asyncio.sleep(0.05)
 
 
 class TaskWatch:
@@ -112,7 +121,7 @@ class TaskWatch:
         reported_at = time.monotonic()
         while True:
             await asyncio.sleep(_TICK_S)
-            raise_if_dead(self._evaluator.calls)
+            await end_if_dead(self._evaluator.calls)
             self._spare_what_could_not_be_kept()
             if time.monotonic() - reported_at >= _REPORT_EVERY_S:
                 reported_at = time.monotonic()
@@ -128,7 +137,7 @@ class TaskWatch:
             log.warning("can't write the status of partition %d: %s", self._partition, error)
             return
         if look.stopped:
-            await self._drain()
+            await drain(self._evaluator.calls)
             await loop.run_in_executor(None, self._raise_if_stopped)
         if look.ended != self._ended:
             self._ended = look.ended
@@ -140,13 +149,6 @@ class TaskWatch:
         if stutters != self._holding:
             self._holding = stutters
             (self._evaluator.calls.hold if stutters else self._evaluator.calls.release)()
-
-    async def _drain(self) -> None:
-        """Start nothing new, and wait a little for what is in flight."""
-        self._evaluator.calls.hold()
-        until = time.monotonic() + _GRACE_S
-        while self._evaluator.status().in_flight and time.monotonic() < until:  # noqa: ASYNC110 - many calls, no one event
-            await asyncio.sleep(0.05)
 
     def _raise_if_stopped(self) -> None:
         stop = self._folder.stopped()

@@ -82,6 +82,25 @@ def test_refused_credentials_end_all_tasks(tmp_path):
         assert stop.kind == ErrorKind.CREDENTIALS
 
 
+def test_answers_on_their_way_when_the_credentials_are_refused_are_kept(tmp_path):
+    """What is in flight when a task gives up is paid for, so it is waited for."""
+    asked = [0]
+
+    def refuse_from_the_middle(call):
+        asked[0] += 1
+        if asked[0] <= 60:
+            return Reply(shout(call))
+        # A few slow answers among refusals that come at once.
+        return Reply(shout(call), delay_s=0.8) if asked[0] <= 64 else Reply(status=401)
+
+    with ScriptedEndpoint(refuse_from_the_middle) as endpoint:
+        plan = plan_for(endpoint, tmp_path)
+        with pytest.raises(EvaluationStopped, match="refuses the credentials"):
+            rollouts(plan, items(3000))
+        assert len(endpoint.answered) == 64
+        assert len(list(plan.ledger.entries())) == 64
+
+
 def test_a_task_whose_own_machine_is_cut_off_ends_alone(tmp_path, monkeypatch):
     """Another task has had answers a moment ago: the endpoint lives, so only this task ends, for Spark to move it."""
     monkeypatch.setattr("udfs.health.DEAD_AFTER_S", 1.0)

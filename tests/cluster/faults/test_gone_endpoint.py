@@ -81,7 +81,8 @@ def test_a_gone_endpoint_ends_the_job_with_one_error(fault, answers, job, measur
         again.check_every_row_scored_once()
         # The tasks that are cut off with the first to end may have told last two seconds before.
         assert before - 2.5 * CONCURRENCY / LATENCY_S <= int(told[1].replace(",", "")) <= before
-        assert server.tally.answered_again == 0
+        # Calls in flight are waited for; but who breaks their connections breaks off answers that count as given.
+        assert server.tally.answered_again <= (CONCURRENCY if fault is None else 0)
 
 
 def go(gate, server):

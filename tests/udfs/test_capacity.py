@@ -67,6 +67,18 @@ def test_capacity_that_halves_and_doubles_is_followed(places, queueing):
     assert back_above(world, 20, places / 0.2) < 5
 
 
+@pytest.mark.parametrize("places", [50, 100])
+def test_a_capacity_that_halves_for_good_is_not_taken_for_noise(places):
+    """Over 20 seeds: refusals that end when less is sent are load, and not borne."""
+    for seed in range(1, 21):
+        endpoint = Concurrency(places)
+        world = World(endpoint, seed=seed).run(10)
+        endpoint.change(world, places // 2)
+        world.run(60)
+        assert world.refused_share(0, 60) < 0.045
+        assert world.answered_per_s(20, 60) > 0.95 * places / 0.4
+
+
 @pytest.mark.parametrize("how", [FAILED, REFUSED])
 @pytest.mark.parametrize("tasks", [2, 8])
 def test_after_an_outage_all_is_as_before_within_seconds(how, tasks):
@@ -121,6 +133,14 @@ def test_a_task_that_comes_late_gets_in_and_one_that_ends_leaves_its_share():
     world.tasks[0].working = False
     world.run(50)
     assert world.answered_per_s(46, 50) > 0.9 * 500
+
+
+def test_a_newcomer_does_not_hammer_a_full_endpoint():
+    """Before its first answer it knows no latency; a refused place still rests as long as a usual call takes."""
+    for seed in range(1, 6):
+        world = World(Concurrency(50), tasks=1, most=256, seed=seed).run(10)
+        world.add(1, 2, 256)
+        assert sum(at >= 10 for at in world.run(11).refusals) < 40
 
 
 @pytest.mark.parametrize("seed", [1])

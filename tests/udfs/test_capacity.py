@@ -18,8 +18,8 @@ def back_above(world, since, calls_per_s, share=0.9):
     return next(t for t in tenths if world.answered_per_s(since + t, since + t + 1) >= share * calls_per_s)
 
 
-@pytest.mark.parametrize("seed", [1])
-@pytest.mark.parametrize("places", [20, 50])
+@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+@pytest.mark.parametrize("places", [20, 50, 100])
 @pytest.mark.parametrize(("queueing", "latency"), [(False, {}), (True, {}), (False, SPREAD), (True, SPREAD)])
 def test_what_serves_so_many_at_once_is_used_to_the_full(places, queueing, latency, seed):
     """From 5 s after the start on, whether it refuses or queues the rest; and nearly nothing is refused."""

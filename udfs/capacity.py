@@ -8,7 +8,7 @@ One number is steered, the window: how many calls this task keeps in flight, on 
 - stays there for a while, then grows with the third power of time (CUBIC, RFC 9438 section 4.2), so that it hovers at
   the limit, and finds a doubled one within seconds;
 - when latency doubles, or refusals go on however far it comes down, tries less for a moment (:mod:`udfs.trial`);
-- when nothing is served any more, asks with single calls ever further apart, and comes back by slow start.
+- when nothing is served any more, asks with single calls (:mod:`udfs.outage`), and comes back by slow start.
 
 A refusal makes a large window give back more than a small one, and get it back later: so tasks that share an endpoint
 drift towards equal shares (binomial congestion control, Bansal and Balakrishnan 2001, section 3).
@@ -21,9 +21,10 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from udfs.outage import Outage
 from udfs.places import Places
 from udfs.served import Served
-from udfs.trial import LatencyWatch, Trial
+from udfs.trial import HALF, LatencyWatch, Trial
 
 # A whole cluster starts with so many calls: what any endpoint that serves a team bears at once.
 FIRST_CALLS = 8.0
@@ -36,12 +37,8 @@ _HOLD_S, _HOLD_RATE, _LEAST_HOLD_S, _LONGEST_HOLD_S = 2.0, 50.0, 1.0, 20.0
 _DOUBLES_S, _DOUBLES_ROUND_TRIPS, _USUAL_CALLS = 4.0, 6.0, 100.0
 # Refusals in a round of a few calls count as if there were so many: one refusal is weak evidence.
 _FEWEST_STARTS = 8
-# Nothing is served any more: so many failures, and for so many round trips no answer to a call that was sent later.
-_DOWN_FAILURES, _DOWN_ROUND_TRIPS = 8, 1.5
-# Single calls to an endpoint that serves nothing: the first and the longest wait of a task.
-_FIRST_PROBE_S, _LONGEST_PROBE_S, _LONGEST_KEPT_S = 0.25, 2.0, 5.0
 # Refusals that go on although the window came down to this share may have nothing to do with load: a trial tells.
-_IN_VAIN, _REFUSED_IN_VAIN, _SHARE_IN_VAIN, _LARGEST_NOISE = 0.6, 6, 0.01, 0.3
+_IN_VAIN, _REFUSED_IN_VAIN, _SHARE_IN_VAIN, _LARGEST_NOISE = 0.7, 6, 0.01, 0.3
 # A refused task gives so much of its window back, and gets it again within a second.
 _GIVEN_BACK, _BACK_S = 0.02, 1.0
 # Whoever has much gives more back and gets less of it at once, by the root of what it has to this usual share.
@@ -89,7 +86,6 @@ class Capacity:
         self._wall = wall
         self.most = float(most)
         self._tasks = tasks
-        self._rng = rng
         self._first = min(self.most, FIRST_CALLS / tasks)
         self.latency_s = learnt.latency_s if learnt else 0.0
         self.window = min(self.most, max(self._first, learnt.calls / tasks / 2)) if learnt else self._first
@@ -107,13 +103,8 @@ class Capacity:
         self._starts = self._refused = 0
         self._was_full = False
         self._cut_at = -math.inf
-        # Failures since the first one that no later call's answer followed.
-        self._failures = 0
-        self._failing_since = math.inf
+        self._outage = Outage(tasks=tasks, rng=rng)
         self._window_before = self.window
-        self._down_at = math.inf
-        self._probe_s = _FIRST_PROBE_S
-        self._retry_after_s = math.inf
         self._served = Served(now)
         self._watch = LatencyWatch()
         self._trial: Trial | None = None
@@ -148,14 +139,16 @@ class Capacity:
             self.latency_s = latency_s
         places.end(now, self.latency_s)
         self._served.one_more(now, self.latency_s)
-        if started_at > self._failing_since:
-            self._failures, self._failing_since = 0, math.inf
-        if self._down_at != math.inf:
-            if started_at >= self._down_at:
-                self._up(now)
+        if self._outage.answered(started_at):
+            self._up(now)
         elif self._trial and self._trial.running:
             self._trial.answered(started_at, latency_s)
-        elif self._watch.answered(latency_s, self.window) and self._watch.suspicious and not self._trial:
+        elif (
+            not self._outage.is_down
+            and self._watch.answered(latency_s, self.window)
+            and self._watch.suspicious
+            and not self._trial
+        ):
             self._trial = Trial("latency", self._watch.latest_s, 20, self._wall())
         if self.window < self._slow_start_to and (places.full or self._was_full) and not self._frozen:
             self._resize(min(self.most, self._slow_start_to, self.window + min(1.0, self.window)))
@@ -165,12 +158,12 @@ class Capacity:
 
     def refused(self, now: float, started_at: float, retry_after_s: float | None) -> None:
         """A call was refused, or not answered in time: the endpoint has too much to do."""
-        rest_s = self.latency_s * self.places.limit / self.window
+        rest_s = (self.latency_s or _ASSUMED_LATENCY_S) * self.places.limit / self.window
         if self.window >= 1 and now - self._held_since > 2 * self.latency_s:
             rest_s *= _LONE_REST
         self.places.refuse(now, started_at + rest_s)
         if retry_after_s:
-            self._retry_after_s = min(self._retry_after_s, retry_after_s)
+            self._outage.retry_after_s = min(self._outage.retry_after_s, retry_after_s)
         if self._fails(now, started_at):
             return
         if self._trial and self._trial.running:
@@ -198,8 +191,8 @@ class Capacity:
 
     def learnt(self, now: float) -> Learnt:
         """What another task may start from."""
-        down = self._down_at != math.inf
-        return Learnt((self._window_before / 2 if down else self.window) * self._tasks, self.latency_s, now)
+        window = self._window_before / 2 if self._outage.is_down else self.window
+        return Learnt(window * self._tasks, self.latency_s, now)
 
     # -- rounds
 
@@ -210,11 +203,11 @@ class Capacity:
             self._watch.suspicious
             or self.latency_s > _FAR * self._watch.base_s > 0
             or (self._trial is not None and self._trial.running)
-            or self._down_at != math.inf
+            or self._outage.is_down
         )
 
     def _round(self, now: float) -> None:
-        if self._down_at != math.inf:
+        if self._outage.is_down:
             return
         if self._trial and not self._trial.running:
             self._try(now, self._trial)  # all tasks at the same moment, whatever their rounds
@@ -342,7 +335,7 @@ class Capacity:
             if trial.reason == "latency":
                 trial.before = self._watch.latest_s  # it may have risen since
             trial.begin(now, self.window, 0.0 if trial.reason == "latency" else 2 * self.latency_s)
-            self._resize(trial.less * self.window)
+            self._resize(HALF * self.window)
             self._cut_at = now if self._cut_at > -math.inf else self._cut_at
             return
         if not trial.over(now):
@@ -381,39 +374,24 @@ class Capacity:
 
     def _fails(self, now: float, started_at: float) -> bool:
         """Count a failure; true when the endpoint is down."""
-        if self._down_at != math.inf:
-            if started_at >= self._down_at:
-                self._probe_s = min(2 * self._probe_s, self._longest_probe_s)
-                self.places.delay(now + self._probe_s * self._rng.uniform(0.75, 1.25))
-            return True
-        if not self._failures:
-            self._failing_since = started_at
+        outage, was_down = self._outage, self._outage.is_down
+        is_down = outage.failed(now, started_at, self.latency_s)
+        if outage.begins:
             self._window_before = min(self.window, 1.25 * self._served.per_s(now) * self.latency_s)
-        self._failures += 1
-        failing_s = now - self._failing_since
-        if self._failures < _DOWN_FAILURES or failing_s < max(_DOWN_ROUND_TRIPS * self.latency_s, 0.1):
+        if not is_down:
             return False
-        self._down_at = now
-        self._probe_s = _FIRST_PROBE_S
-        self._trial = None
-        self.window = self._first
-        self.places.resize(min(1.0, self._first))
-        self.places.wake()
-        self.places.delay(now + self._probe_s * self._rng.uniform(0.75, 1.25))
+        if not was_down:
+            self._trial = None
+            self.window = self._first
+            self.places.resize(min(1.0, self._first))
+            self.places.wake()
+        if not was_down or started_at >= outage.down_at:
+            self.places.delay(now + outage.next_probe_s())
         return True
 
-    @property
-    def _longest_probe_s(self) -> float:
-        longest = min(10.0, _LONGEST_PROBE_S * max(1.0, self._tasks / FIRST_CALLS))
-        kept = min(self._retry_after_s, _LONGEST_KEPT_S) if self._retry_after_s < math.inf else 0.0
-        return max(longest, kept)
-
     def _up(self, now: float) -> None:
-        self._down_at = math.inf
-        self._retry_after_s = math.inf
         self.places.wake()
         self._slow_start_to = self._level = max(self._first, 0.9 * self._window_before)
         self._cut_at = self._held_since = now
-        self._failures, self._failing_since = 0, math.inf
         self._resize(max(self._first, min(self._slow_start_to, self._window_before / 8)))
         self._new_round(now)

@@ -17,12 +17,16 @@ import math
 _FIRST_BLOCK, _BLOCK = 12, 32
 # Rising so far is taken for granted: it is what a longer answer does to latency, or a fuller batch.
 _TOLERATED = 2.0
+# A trial's window. Less tells more: of 0.7 of it, an endpoint that has halved still refuses nearly a third.
+HALF = 0.5
 # Half the window of an endpoint that does not queue serves half as much; of one that does, as much.
 _QUEUEING = 0.8
 # Tasks begin their trials at the same times of the day: one of two hundred alone would change nothing.
 _SLOT_S = 5.0
 # A task that sees too little within this time learns nothing: others change meanwhile.
 _LONGEST_S = 15.0
+# Refused so much as often as before counts as the same: load would refuse nothing of half the window, but for chance.
+_AS_OFTEN = 0.6
 
 
 class LatencyWatch:
@@ -67,8 +71,6 @@ class Trial:
 
     def __init__(self, reason: str, before: float, enough: int, wall: float) -> None:
         self.reason = reason
-        # Where refusals are suspected the window has come down already.
-        self.less = 0.5 if reason == "latency" else 0.7
         self.before = before
         self.slot = (wall // _SLOT_S + 1) * _SLOT_S if wall else 0.0
         self.running = False
@@ -119,9 +121,9 @@ class Trial:
     @property
     def is_queueing(self) -> bool:
         """Half the window serves as much, or nearly (Little's law: served = window / latency)."""
-        return 0.5 * self.before / self.latency_s > _QUEUEING
+        return HALF * self.before / self.latency_s > _QUEUEING
 
     @property
     def is_noise(self) -> bool:
         """Half the window is refused as often: the refusals have nothing to do with load."""
-        return self.starts >= self._enough and self.refused >= max(2.0, self.before / 2 * self.starts)
+        return self.starts >= self._enough and self.refused >= max(2.0, _AS_OFTEN * self.before * self.starts)

@@ -18,8 +18,8 @@ def back_above(world, since, calls_per_s, share=0.9):
     return next(t for t in tenths if world.answered_per_s(since + t, since + t + 1) >= share * calls_per_s)
 
 
-@pytest.mark.parametrize("seed", [1])
-@pytest.mark.parametrize("places", [20, 50])
+@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+@pytest.mark.parametrize("places", [20, 50, 100])
 @pytest.mark.parametrize(("queueing", "latency"), [(False, {}), (True, {}), (False, SPREAD), (True, SPREAD)])
 def test_what_serves_so_many_at_once_is_used_to_the_full(places, queueing, latency, seed):
     """From 5 s after the start on, whether it refuses or queues the rest; and nearly nothing is refused."""
@@ -65,6 +65,18 @@ def test_capacity_that_halves_and_doubles_is_followed(places, queueing):
     world.run(30)
     assert back_above(world, 10, places / 0.4) < 5
     assert back_above(world, 20, places / 0.2) < 5
+
+
+@pytest.mark.parametrize("places", [50, 100])
+def test_a_capacity_that_halves_for_good_is_not_taken_for_noise(places):
+    """Over 20 seeds: refusals that end when less is sent are load, and not borne."""
+    for seed in range(1, 21):
+        endpoint = Concurrency(places)
+        world = World(endpoint, seed=seed).run(10)
+        endpoint.change(world, places // 2)
+        world.run(60)
+        assert world.refused_share(0, 60) < 0.045
+        assert world.answered_per_s(20, 60) > 0.95 * places / 0.4
 
 
 @pytest.mark.parametrize("how", [FAILED, REFUSED])
@@ -121,6 +133,14 @@ def test_a_task_that_comes_late_gets_in_and_one_that_ends_leaves_its_share():
     world.tasks[0].working = False
     world.run(50)
     assert world.answered_per_s(46, 50) > 0.9 * 500
+
+
+def test_a_newcomer_does_not_hammer_a_full_endpoint():
+    """Before its first answer it knows no latency; a refused place still rests as long as a usual call takes."""
+    for seed in range(1, 6):
+        world = World(Concurrency(50), tasks=1, most=256, seed=seed).run(10)
+        world.add(1, 2, 256)
+        assert sum(at >= 10 for at in world.run(11).refusals) < 40
 
 
 @pytest.mark.parametrize("seed", [1])

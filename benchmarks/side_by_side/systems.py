@@ -66,8 +66,8 @@ PROMPTMILL = System(
     "promptmill",
     speed=(
         Setting("nothing configured (at most 512 in flight)", 30_000, default=True),
-        Setting("max_concurrency 1024", 50_000, {"limits": {"max_concurrency": 1024}}),
-        Setting("max_concurrency 2048", 50_000, {"limits": {"max_concurrency": 2048}}),
+        Setting("max_concurrency 1024", 90_000, {"limits": {"max_concurrency": 1024}}),
+        Setting("max_concurrency 2048", 90_000, {"limits": {"max_concurrency": 2048}}),
     ),
     quota=(
         Setting("told nothing", _QUOTA_ROWS, default=True),

@@ -258,6 +258,7 @@ def _search(
         budget=migration.budget,
         settings=settings.search,
         min_coverage=settings.gate.min_coverage,
+        alpha=settings.gate.alpha,
         on_step=tracker.step,
     )
     try:

@@ -51,6 +51,7 @@ def run_search(
     progress: Progress | None = None,
     reserved_calls: int = 0,
     reuse: Reuse | None = None,
+    seed: str = world.SEED,
     **settings: object,
 ) -> tuple[SearchResult, Usage]:
     """Run one search; the ledger is in ``folder``."""
@@ -75,7 +76,7 @@ def run_search(
         endpoint(reflection, "reflection"), storage.ledger, run_id=run_id, usage=usage, replay=evaluation.reuse.replay
     )
     search = Search(
-        seed=Prompt.parse(world.SEED),
+        seed=Prompt.parse(seed),
         train=train,
         val=val,
         evaluation=evaluation,

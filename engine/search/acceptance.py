@@ -6,7 +6,6 @@ from typing import Any
 
 from engine.search.curtailment import minibatch_verdict
 from engine.search.history import History
-from udfs.prompt import candidate_id
 from udfs.rollout import Rollout
 
 
@@ -23,7 +22,7 @@ class PairedImprovement:
         """Return True for a child worth racing on val; notes the verdict with the candidate."""
         del state
         pairs = _paired(proposal)
-        candidate = self._history.get(candidate_id(proposal.candidate))
+        candidate = self._history.of(proposal.candidate)
         if not pairs:
             candidate.status, candidate.reason = "rejected", "no row of its minibatch was scored for both"
             return False
@@ -41,7 +40,7 @@ class PairedImprovement:
     def reject_reason(self, proposal: Any, state: Any) -> str:
         """Return why, for gepa's log."""
         del state
-        return self._history.get(candidate_id(proposal.candidate)).reason
+        return self._history.of(proposal.candidate).reason
 
 
 def _paired(proposal: Any) -> list[tuple[float, float]]:

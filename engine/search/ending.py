@@ -104,9 +104,11 @@ def would_tell(history: History, settings: SearchSettings, *, alpha: float) -> W
     """
     spread = _spread(history)
     rows = max(1, math.ceil((_quantiles(alpha) * spread / TOLD_DIFFERENCE) ** 2))
-    minibatches = settings.max_steps * (
-        min(settings.num_parents, settings.num_candidates) + settings.num_candidates
-    ) * settings.minibatch_size
+    minibatches = (
+        settings.max_steps
+        * (min(settings.num_parents, settings.num_candidates) + settings.num_candidates)
+        * settings.minibatch_size
+    )
     return WouldTell(TOLD_DIFFERENCE, TOLD_POWER, alpha, rows, minibatches + 2 * rows)
 
 

@@ -45,15 +45,16 @@ class Candidate:
 class History:
     """All candidates in the order they came up. Not thread-safe: one search, one thread.
 
-    ``val`` is in the seeded order in which candidates are asked for it; ``leader`` is the best so far.
+    ``val`` is in the seeded order in which candidates are asked for it, cut to ``val_rows`` where that is given;
+    ``leader`` is the best so far.
     """
 
-    def __init__(self, seed: Prompt, val: Sequence[Row], *, order_seed: int = 0) -> None:
+    def __init__(self, seed: Prompt, val: Sequence[Row], *, order_seed: int = 0, val_rows: int | None = None) -> None:
         def place(row: Row) -> str:
             return hashlib.sha256(f"val-{order_seed}|{row.row_id}".encode()).hexdigest()
 
-        self.val = tuple(sorted(val, key=place))
-        self._weights = {row.row_id: row.weight for row in val}
+        self.val = tuple(sorted(val, key=place)[:val_rows])
+        self._weights = {row.row_id: row.weight for row in self.val}
         self._by_id: dict[str, Candidate] = {}
         self.candidates: list[Candidate] = []
         self.seed = self.add(seed, parents=(), proposer="seed", step=0, status="seed")
@@ -77,6 +78,10 @@ class History:
     def get(self, candidate_id: str) -> Candidate:
         """Return the candidate with this id, which must be known."""
         return self._by_id[candidate_id]
+
+    def of(self, components: Mapping[str, str]) -> Candidate:
+        """Return the candidate with these components, which is all that gepa keeps of it; it must be known."""
+        return self.get(self.seed.prompt.with_components(components).candidate_id)
 
     def parent(self, candidate: Candidate) -> Candidate:
         """Return the parent of a candidate, the seed for the seed itself."""
@@ -121,13 +126,12 @@ class History:
         evenness = sum(weights) ** 2 / (len(weights) * sum(w * w for w in weights)) if weights else 1.0
         return chance_ahead(self.differences(one, other), rows=len(self.val), evenness=evenness)
 
-    def pareto_counts(self, candidate_ids: Sequence[str]) -> list[int]:
+    def pareto_counts(self, pool: Sequence[Candidate]) -> list[int]:
         """For each candidate: on how many val rows no other one does better (GEPA, arXiv 2507.19457, algorithm 2).
 
         A candidate that is dominated, because on each of its rows one that stays does as well, counts for none. The
         rows are those of the leader: on rows that only an earlier leader was asked for there is nothing to compare.
         """
-        pool = [self.get(candidate_id) for candidate_id in candidate_ids]
         fronts = [front for row in self.val if row.row_id in self.leader.val and (front := _front(pool, row.row_id))]
         means = [weighted_mean(candidate.val.values(), self._weights) or 0.0 for candidate in pool]
         staying = set(range(len(pool)))

@@ -21,7 +21,7 @@ from engine.search.budget import Budget
 from engine.search.ending import Ending, is_perfect, judge_end
 from engine.search.guards import Guards
 from engine.search.history import Candidate, History
-from engine.search.race import Race
+from engine.search.race import FIRST_ROWS, Race
 from engine.search.reflection_strategy import ProposerStrategy
 from engine.search.sampling import MinibatchCursor, PopulationSampling, RowLoader
 from engine.search.selection import RacedSelection
@@ -29,6 +29,10 @@ from engine.settings import SearchSettings
 from udfs.prompt import Prompt
 
 log = logging.getLogger(__name__)
+
+# A val row is used for so many metric calls of the budget. Measured with a sixteenth, an eighth, a quarter and all of
+# 200 rows, see docs/decisions/0010.
+_BUDGET_A_VAL_ROW = 16
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ class Search:
             EvaluationError: too few rows could be scored, or the ledger can't be written.
         """
         settings = self.settings
-        history = History(self.seed, self.val, order_seed=settings.seed)
+        history = History(self.seed, self.val, order_seed=settings.seed, val_rows=self._val_rows())
         guards = Guards.of(self.seed, self.train, max_prompt_tokens=settings.max_prompt_tokens)
         adapter = EngineAdapter(self.evaluation, history, self.budget, min_coverage=self.min_coverage)
         strategy = ProposerStrategy(self.proposers, guards, history, self.evaluation.progress)
@@ -91,7 +95,7 @@ class Search:
             gepa.optimize(
                 seed_candidate=dict(self.seed.components),
                 trainset=RowLoader(self.train),
-                valset=RowLoader(self.val),
+                valset=RowLoader(history.val),
                 adapter=adapter,
                 reflection_strategy=strategy,
                 sampling_strategy=sampling,
@@ -121,6 +125,16 @@ class Search:
         ending = judge_end(history, settings, alpha=self.alpha, steps=sampling.step, spent=spent)
         self.evaluation.progress.tell(f"{ending.end}: {ending.sentence}")
         return SearchResult(history, history.leader, tuple(watch.lines), ending)
+
+    def _val_rows(self) -> int:
+        """How many val rows the budget is large enough for: a search that spends it all on val finds nothing."""
+        every = len(self.val)
+        rows = min(every, max(FIRST_ROWS, self.budget.affordable(every * _BUDGET_A_VAL_ROW) // _BUDGET_A_VAL_ROW))
+        if rows < every:
+            self.evaluation.progress.tell(
+                f"the search uses {rows} of {every} val rows: more would take most of its budget"
+            )
+        return rows
 
 
 class _Steps:

@@ -10,15 +10,12 @@ from engine.search.adapter import EngineAdapter
 from engine.search.history import Candidate, History
 
 # The first shard: fewer rows seldom decide anything, see `tests/engine/search/test_race.py`.
-_FIRST_ROWS = 16
+FIRST_ROWS = 16
 # Each look at the race is at so many times the rows of the one before: five looks for 300 rows.
 _GROWTH = 2
-# The leader gives its place away only when it is this much surer than for dropping a challenger that it is behind:
-# challengers are many, and what they are measured on is not all of val.
-_SURER = 4.0
 
 
-def looks(rows: int, *, first: int = _FIRST_ROWS) -> Iterator[int]:
+def looks(rows: int, *, first: int = FIRST_ROWS) -> Iterator[int]:
     """Yield the numbers of rows after which the race is looked at; the last one is ``rows``.
 
     >>> list(looks(100))
@@ -34,11 +31,11 @@ def looks(rows: int, *, first: int = _FIRST_ROWS) -> Iterator[int]:
 class Race:
     """Races challengers against the history's leader; all those still in it are asked for a shard in one stage.
 
-    After each shard a challenger is dropped when its chance to come out ahead of the front-runner on all of val is
-    under ``early_stop``; as the chance is a forecast given what was seen, of the dropped ones at most that share would
-    have come out ahead, however often one looks. The race ends when the leader's own chance is under a quarter of it
-    (the front-runner then leads), when no challenger is left, or when all of val was run. With ``early_stop`` 0
-    everything is run in full.
+    After each shard it is looked at the chance that each, the leader too, has to come out ahead of the front-runner on
+    all of val (:func:`engine.search.curtailment.chance_ahead`). Under ``early_stop`` a challenger is dropped, and the
+    leader gives its place to the front-runner, which ends the race. So does a race without challengers, and the end of
+    val. As the chance is a forecast given what was seen, of the dropped ones at most that share would have come out
+    ahead, however often one looks. With ``early_stop`` 0 everything is run in full.
 
     The dropped ones keep their rows: they may still be the best on some of them, which is what parents are drawn by.
     """
@@ -71,21 +68,17 @@ class Race:
                 return
 
     def complete(self) -> None:
-        """Run the leader on all of val; should another one be ahead of it then, that one, too.
+        """Run the leader on all of val; an earlier one that was, and turns out to be ahead of it, leads again.
 
         Raises:
             BudgetSpent: the budget does not cover it.
-            CoverageError: too few rows of a candidate could be scored.
+            CoverageError: too few rows of the leader could be scored.
         """
         history = self._history
-        rows = len(history.val)
-        while True:
-            self._ask([history.leader], rows)
-            others = [c for c in history.candidates if c.val and c is not history.leader]
-            ahead = [c for c in others if history.differences(c, history.leader).mean > 0]
-            if not ahead:
-                return
-            history.leader = max(ahead, key=lambda c: history.ahead(c, history.leader))
+        self._ask([history.leader], len(history.val))
+        for candidate in history.candidates:
+            if history.is_complete(candidate) and history.differences(candidate, history.leader).mean > 0:
+                history.leader = candidate
 
     def _ask(self, candidates: Sequence[Candidate], rows: int) -> None:
         pairs = [(c.prompt, lacking) for c in candidates if (lacking := self._history.lacking(c, rows))]
@@ -118,7 +111,7 @@ class Race:
             if history.differences(candidate, front).mean > 0:
                 front = candidate
         whole = rows == len(history.val)
-        dethroned = front is not leader and (whole or history.ahead(leader, front) < self._early_stop / _SURER)
+        dethroned = front is not leader and (whole or history.ahead(leader, front) < self._early_stop)
         if dethroned:
             history.leader = front
         if dethroned or whole:

@@ -16,7 +16,6 @@ from gepa.strategies.proposal_sampling import ProposalTask
 
 from engine.rows import Row
 from engine.search.history import Candidate, History
-from udfs.prompt import candidate_id
 
 
 class RowLoader:
@@ -97,10 +96,10 @@ class PopulationSampling:
         del candidate_selector, batch_sampler
         self.step += 1
         pool: list[dict[str, str]] = list(state.program_candidates)
-        ids = [candidate_id(components) for components in pool]
+        parents = [self._history.of(components) for components in pool]
         tasks: list[ProposalTask[str, Row]] = []
-        for turn, parent in enumerate(self._draw(self._history.pareto_counts(ids))):
-            minibatch = self._minibatch(self._history.get(ids[parent]))
+        for turn, parent in enumerate(self._draw(self._history.pareto_counts(parents))):
+            minibatch = self._minibatch(parents[parent])
             rows = trainset.fetch(minibatch)
             mutations = len(range(turn, self._num_candidates, self._num_parents))
             tasks.extend(ProposalTask(parent, pool[parent], minibatch, rows) for _ in range(mutations))

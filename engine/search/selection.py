@@ -9,7 +9,6 @@ from gepa.core.data_loader import DataLoader
 from engine.rows import Row
 from engine.search.history import History
 from engine.search.race import Race
-from udfs.prompt import candidate_id
 
 
 class RacedSelection:
@@ -31,13 +30,16 @@ class RacedSelection:
             BudgetSpent: the budget ended the race.
             CoverageError: too few rows of a candidate could be scored.
         """
-        accepted = {
-            candidate_id(p.candidate): p for p in proposals if acceptance_criterion.should_accept(p, state)
-        }
-        if accepted:
-            self._race.run([self._history.get(one) for one in accepted])
-        self._awaited = [self._rows(one) for one in accepted]
-        return list(accepted.values())
+        chosen: dict[str, Any] = {}
+        for proposal in proposals:
+            if acceptance_criterion.should_accept(proposal, state):
+                # gepa books each text once: its questions for rows come in this order.
+                chosen.setdefault(self._history.of(proposal.candidate).candidate_id, proposal)
+        candidates = [self._history.get(candidate_id) for candidate_id in chosen]
+        if candidates:
+            self._race.run(candidates)
+        self._awaited = [[row.row_id for row in self._history.val if row.row_id in c.val] for c in candidates]
+        return list(chosen.values())
 
     def get_seed_eval_batch(self, loader: DataLoader[str, Row]) -> list[str]:
         """Return the first shard."""
@@ -53,14 +55,9 @@ class RacedSelection:
 
     def get_best_program(self, state: Any) -> int:
         """Return the leader's place in gepa's pool, that of the seed where it is not in it yet."""
-        pool = [candidate_id(components) for components in state.program_candidates]
-        leader = self._history.leader.candidate_id
-        return pool.index(leader) if leader in pool else 0
+        pool = [self._history.of(components) for components in state.program_candidates]
+        return next((at for at, candidate in enumerate(pool) if candidate is self._history.leader), 0)
 
     def get_valset_score(self, program_idx: int, state: Any) -> float:
         """Return the mean over the rows that were run; for gepa's log."""
         return float(state.get_program_average_val_subset(program_idx)[0])
-
-    def _rows(self, candidate: str) -> list[str]:
-        known = self._history.get(candidate).val
-        return [row.row_id for row in self._history.val if row.row_id in known]

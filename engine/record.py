@@ -55,13 +55,14 @@ class RowLine:
 
 @dataclass(frozen=True)
 class StepLine:
-    """State after one step (0 is the seed's): the best val score so far, and what was used by then."""
+    """State after one step (0 is the seed's): the best candidate's label and val score, and what was used by then."""
 
     step: int
     best_val_score: float | None
     metric_calls: int
     tokens: int
     seconds: float
+    best_label: str = ""
 
 
 @dataclass(frozen=True)

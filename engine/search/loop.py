@@ -192,6 +192,7 @@ class _Steps:
             metric_calls=usage.metric_calls,
             tokens=usage.tokens,
             seconds=round(time.monotonic() - self._started, 3),
+            best_label=best.label,
         )
         self.lines.append(line)
         if self._search.on_step is not None:

@@ -95,7 +95,7 @@ class EngineAdapter:
         """
         fresh = [(prompt, [row for row in rows if not self._is_known(prompt, row)]) for prompt, rows in pairs]
         # Whoever leads must be able to complete val: what that takes is not spent on minibatches.
-        kept = 0 if stage == self.stage_on_val else len(self._history.lacking(self._history.leader))
+        kept = 0 if stage == self.stage_on_val else self._history.outstanding
         covered = self._covered(fresh, kept)
         if any(rows for _, rows in covered):
             self._evaluate(covered, stage)

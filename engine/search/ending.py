@@ -67,7 +67,7 @@ def judge_end(history: History, settings: SearchSettings, *, alpha: float, steps
     if best is not seed:
         rows = history.differences(best, seed).rows
         gain = history.differences(best, seed).mean
-        return Ending(End.IMPROVED, f"{best.label} is {gain:+.3f} better than the seed on the {rows} val rows of both")
+        return Ending(End.IMPROVED, f"{best.label} is {gain:+.3f} better than the seed on {rows} val rows")
     if is_perfect(history, seed):
         return Ending(End.PERFECT, f"the seed is right on all {len(seed.val)} val rows: val has nothing to gain")
     needed = would_tell(history, settings, alpha=alpha)

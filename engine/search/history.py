@@ -102,6 +102,16 @@ class History:
         """Return those of the first ``rows`` of val, by default of all, that the candidate was not asked for yet."""
         return [row for row in self.val[:rows] if row.row_id not in candidate.val]
 
+    @property
+    def finalists(self) -> list[Candidate]:
+        """The leader, and the seed that it is compared with: both are run on all of val in the end."""
+        return [self.leader] if self.leader is self.seed else [self.leader, self.seed]
+
+    @property
+    def outstanding(self) -> int:
+        """How many evaluations the finalists lack."""
+        return sum(len(self.lacking(one)) for one in self.finalists)
+
     def is_complete(self, candidate: Candidate) -> bool:
         """Say whether the candidate was asked for all of val."""
         return len(candidate.val) == len(self.val)

@@ -173,7 +173,7 @@ class _Steps:
         ):
             return True
         # A step is worth nothing that leaves too little to complete val for whoever leads after it.
-        needed = 1 + len(history.lacking(history.leader))
+        needed = 1 + history.outstanding
         if self._adapter.affordable(needed) < needed:
             raise BudgetSpent("it does not cover another step")
         self._adapter.step = self._strategy.step = done + 1

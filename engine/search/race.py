@@ -68,14 +68,14 @@ class Race:
                 return
 
     def complete(self) -> None:
-        """Run the leader on all of val; an earlier one that was, and turns out to be ahead of it, leads again.
+        """Run the leader and the seed on all of val; should the seed, or another that was, be ahead, it leads again.
 
         Raises:
             BudgetSpent: the budget does not cover it.
-            CoverageError: too few rows of the leader could be scored.
+            CoverageError: too few rows of one of them could be scored.
         """
         history = self._history
-        self._ask([history.leader], len(history.val))
+        self._ask(history.finalists, len(history.val))
         for candidate in history.candidates:
             if history.is_complete(candidate) and history.differences(candidate, history.leader).mean > 0:
                 history.leader = candidate
@@ -88,12 +88,15 @@ class Race:
     def _covered(self, running: list[Candidate], rows: int) -> list[Candidate]:
         """Those that the budget covers for the next shard, the most promising first, in their order.
 
-        Whoever leads after the shard must be able to complete val: a winner is measured on all of it.
+        Whoever leads after the shard must be able to complete val, beside the seed: a winner is measured on all of it.
         """
         history = self._history
         promising = sorted(running, key=lambda c: -history.ahead(c, history.leader))
-        rest = len(history.val) - rows
-        need = max(len(history.lacking(history.leader, rows)), 0) + rest
+        need = len(history.lacking(history.leader, rows)) + len(history.val) - rows
+        if history.leader is not history.seed:
+            need += len(history.lacking(history.seed))
+        else:
+            need += len(history.val) - rows
         covered: list[Candidate] = []
         for candidate in promising:
             need += len(history.lacking(candidate, rows))

@@ -57,14 +57,12 @@ class MinibatchCursor:
         """Return the next minibatch, which begins with the rows ``chosen`` already; no row stands in it twice."""
         batch = list(chosen[: self._size])
         for _ in range(2):  # what is left of the epoch, then the next one
-            fill = [row_id for row_id in self._left if row_id not in batch][: self._size - len(batch)]
-            batch += fill
-            self._left = [row_id for row_id in self._left if row_id not in fill]
+            left = [row_id for row_id in self._left if row_id not in batch]
+            short = self._size - len(batch)
+            batch, self._left = batch + left[:short], left[short:]
             if len(batch) < self._size:
-                fresh = list(self._ids)
-                self._rng.shuffle(fresh)
-                # Rows that the epoch has left over, because they were chosen, come first in the next one, once.
-                self._left += [row_id for row_id in fresh if row_id not in self._left]
+                self._left = list(self._ids)
+                self._rng.shuffle(self._left)
         return batch
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from engine.errors import InputError
 from engine.search.guards import CHARACTERS_PER_TOKEN
 from engine.settings import BudgetSettings, SearchSettings
 from engine.split import Split
@@ -122,5 +123,8 @@ def _part(name: str, endpoint: Endpoint, low: int, high: int, prompt_each: float
 
 def _prompt_tokens(seed: Prompt, split: Split) -> float:
     rows = split.val[:_SAMPLED_ROWS]
-    lengths = [sum(len(m["content"]) for m in seed.messages(json.loads(row.inputs))) for row in rows]
+    try:
+        lengths = [sum(len(m["content"]) for m in seed.messages(json.loads(row.inputs))) for row in rows]
+    except InputError:  # the prompt of a program, which fills it in itself
+        lengths = [len(seed.text()) + len(row.inputs) for row in rows]
     return sum(lengths) / len(lengths) / CHARACTERS_PER_TOKEN

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -38,6 +39,7 @@ from engine.usage import Usage
 from udfs import event_loop
 from udfs.endpoint import Endpoint, Price
 from udfs.errors import ErrorKind
+from udfs.program import Program
 from udfs.prompt import Prompt
 from udfs.scorers import build_mix
 from udfs.scorers.protocol import Judge, Weighted
@@ -138,17 +140,27 @@ def prepare(
     progress: Progress | None = None,
     spark: SparkSession | None = None,
     reuse: Reuse | None = None,
+    predict_fn: Callable[..., Any] | Program | None = None,
 ) -> Migration:
     """Set up a migration: everything that can be wrong with the input is found here, before the first call.
 
-    ``reuse`` says how the run uses the ledger: as far as it goes, where nothing is said.
+    ``reuse`` says how the run uses the ledger: as far as it goes, where nothing is said. ``predict_fn`` takes the place
+    of the agent's model as the target: a Python function, or a :class:`udfs.program.Program`, that gets a row's inputs
+    by name, takes its prompt from :func:`udfs.program.current_prompt`, and returns what is scored.
 
     Raises:
         InputError: configuration, data set, prompt or environment can't be used.
     """
     set_up(app.mlflow.tracking_uri)
-    seed = seed_prompt(settings)
     target = settings.agent.model.endpoint()
+    if isinstance(predict_fn, Program):
+        target = predict_fn
+    elif predict_fn is not None:
+        target = Program(
+            settings.agent.name, limits=target.limits, function=predict_fn, prompt_name=settings.prompt.name
+        )
+    is_program = isinstance(target, Program)
+    seed = seed_prompt(settings, needs_variables=not is_program)
     mix = build_mix(settings.scorers, settings.scorer_model.endpoint() if settings.scorer_model else None)
     reflection = None
     if settings.reflection_model:
@@ -159,9 +171,11 @@ def prepare(
             "or set proposer: demos"
         )
     session = configured_session(app, spark)
-    state = RunState.open(run_dir or default_run_dir(app, settings.name), fingerprint(settings, seed))
+    marks = fingerprint(settings, seed, program=target.endpoint_id if is_program else None)
+    state = RunState.open(run_dir or default_run_dir(app, settings.name), marks)
     storage = Storage.at(app.storage.root, state.run_dir)
-    rows = load_rows(session, settings.dataset, storage, seed.variables)
+    # A program fills its prompt in itself, and with what it likes.
+    rows = load_rows(session, settings.dataset, storage, frozenset() if is_program else seed.variables)
     rows = check_rows(rows, mix)
     split = split_rows(rows, settings.split, seed=settings.search.seed)
     told, used = progress or Progress(), reuse or Reuse()
@@ -176,8 +190,11 @@ def optimize(
     progress: Progress | None = None,
     spark: SparkSession | None = None,
     reuse: Reuse | None = None,
+    predict_fn: Callable[..., Any] | Program | None = None,
 ) -> OptimizationResult:
     """Run one optimization; ``run_dir`` given again goes on with that run, and ``reuse`` says how it uses the ledger.
+
+    ``predict_fn``: a Python function as the target, see :func:`prepare`.
 
     The new prompt is registered, as ``champion`` only through the gate. A run that fails writes its ``result.json``,
     too, with the status ``failed``.
@@ -186,7 +203,9 @@ def optimize(
         InputError: the input can't be used; nothing was called.
         EvaluationError: the run failed; what was paid for is in the ledger.
     """
-    migration = prepare(app, settings, run_dir=run_dir, progress=progress, spark=spark, reuse=reuse)
+    migration = prepare(
+        app, settings, run_dir=run_dir, progress=progress, spark=spark, reuse=reuse, predict_fn=predict_fn
+    )
     return run(migration)
 
 
@@ -258,6 +277,7 @@ def _search(
         budget=migration.budget,
         settings=settings.search,
         min_coverage=settings.gate.min_coverage,
+        alpha=settings.gate.alpha,
         on_step=tracker.step,
     )
     try:
@@ -348,7 +368,7 @@ def check_frame_coverage(result: DataFrame, prompts: list[Prompt], min_coverage:
             )
 
 
-def seed_prompt(settings: PromptOptimizationModel) -> Prompt:
+def seed_prompt(settings: PromptOptimizationModel, *, needs_variables: bool = True) -> Prompt:
     """Return the current prompt: the configured template, else the registered version.
 
     Raises:
@@ -359,7 +379,7 @@ def seed_prompt(settings: PromptOptimizationModel) -> Prompt:
         prompt = Prompt.parse(registry.normalise_braces(configured.default_template))
     else:
         prompt = registry.load(configured.full_name, alias=configured.alias, version=configured.version)
-    if not prompt.variables:
+    if needs_variables and not prompt.variables:
         raise ConfigError(
             f"the prompt {configured.full_name!r} has no variable such as {{{{text}}}}, so every row would ask the "
             "same; add the variables of the data set's inputs"
@@ -373,9 +393,11 @@ def default_run_dir(app: AppConfig, name: str) -> str:
     return f"{root}/runs/{name}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
-def fingerprint(settings: PromptOptimizationModel, seed: Prompt) -> str:
+def fingerprint(settings: PromptOptimizationModel, seed: Prompt, *, program: str | None = None) -> str:
     """What must be the same for a run to be gone on with: all but where the endpoints stand and what is allowed."""
     kept = settings.model_dump(mode="json", exclude={"budget", "source_model", "scorers"})
+    if program:
+        kept["program"] = program
     # Scorers made in Python are known by their names.
     kept["seed"] = seed.candidate_id  # what an alias meant when the run began
     kept["scorers"] = [s if isinstance(s, str | dict) else str(getattr(s, "name", s)) for s in settings.scorers]

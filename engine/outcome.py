@@ -81,9 +81,7 @@ class Outcome:
         promoted = registered is not None
         winner = registered or self.current
         status = "promoted" if promoted else "need_more_data" if verdict.uncertain and improved else "kept"
-        reason = (
-            verdict.reason if improved else f"{found.ended}: no candidate was better than the current prompt on val"
-        )
+        reason = verdict.reason if improved else f"{found.ended}: {found.ending.sentence}"
         notes: tuple[str, ...] = () if self.current else ("The registry could not take the current prompt.",)
         if verdict.promote and improved and not promoted:
             notes = (
@@ -159,6 +157,7 @@ class Outcome:
                 sides[side] = {
                     "candidate_id": candidate.candidate_id,
                     "val_score": found.history.val_score(candidate),
+                    "val_rows": len(candidate.val),
                     "holdout_score": None,
                 }
         return {
@@ -172,7 +171,7 @@ class Outcome:
             "holdout": None,
             "steps": found.steps[-1].step if found else 0,
             "candidates": len(found.history.candidates) if found else 0,
-            "ended": found.ended if found else "failed",
+            **(found.ending.as_dict() if found else {"ended": "failed"}),
             "metric_calls": usage.metric_calls,
             "calls": usage.calls(),
             "tokens": usage.token_counts(),
@@ -201,6 +200,7 @@ def _lines(history: History) -> tuple[CandidateLine, ...]:
             minibatch_before=c.minibatch_before,
             minibatch_after=c.minibatch_after,
             val_score=history.val_score(c),
+            val_rows=len(c.val),
         )
         for c in history.candidates
     )

@@ -19,8 +19,9 @@ class CandidateLine:
     """One candidate: where it came from and how it did.
 
     ``label`` is short and unique in the run (``seed``, ``c1``, …), ``parents`` are labels. ``status`` is ``seed``,
-    ``accepted`` (scored on val), ``rejected`` (no better on its minibatch) or ``guarded`` (refused before a call was
-    spent); ``reason`` says why. Scores are means from 0 to 1.
+    ``accepted`` (raced on val), ``rejected`` (no better on its minibatch) or ``guarded`` (refused before a call was
+    spent); ``reason`` says why. Scores are means from 0 to 1; ``val_score`` is over the first ``val_rows`` rows of val,
+    after which the race was decided, so that only those of as many rows stand beside each other.
     """
 
     label: str
@@ -34,6 +35,7 @@ class CandidateLine:
     minibatch_before: float | None = None
     minibatch_after: float | None = None
     val_score: float | None = None
+    val_rows: int | None = None
 
 
 @dataclass(frozen=True)
@@ -53,13 +55,14 @@ class RowLine:
 
 @dataclass(frozen=True)
 class StepLine:
-    """State after one step (0 is the seed's): the best val score so far, and what was used by then."""
+    """State after one step (0 is the seed's): the best candidate's label and val score, and what was used by then."""
 
     step: int
     best_val_score: float | None
     metric_calls: int
     tokens: int
     seconds: float
+    best_label: str = ""
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,7 @@ class SearchSettings(Settings):
     """How candidates are found. ``proposer`` may be one name or a list, used in turn."""
 
     num_candidates: int = Field(default=5, ge=1, description="proposals a step")
+    num_parents: int = Field(default=2, ge=1, description="parents a step, over which its proposals are spread")
     max_steps: int = Field(default=3, ge=0)
     minibatch_size: int = Field(default=8, ge=1)
     temperature: float = Field(default=0.7, ge=0.0, le=2.0, description="of the reflection model")
@@ -71,6 +72,13 @@ class SearchSettings(Settings):
     num_demos: int = Field(default=8, ge=1)
     max_prompt_tokens: int = Field(default=4000, ge=16)
     reflection_tokens: int = Field(default=6000, ge=200, description="most tokens of examples that reflection sees")
+    early_stop: float = Field(
+        default=0.35,
+        ge=0.0,
+        lt=0.5,
+        description="of the candidates dropped before they were run on all of val, the share that may have come out "
+        "ahead; 0 runs each on all of val",
+    )
     seed: int = 0
 
     @field_validator("proposer")

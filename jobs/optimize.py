@@ -168,7 +168,7 @@ def show_result(result: OptimizationResult) -> None:
         table.add_column(column, justify="right" if column in {"step", "minibatch", "val"} else "left")
     for line in record.candidates:
         minibatch = "" if line.minibatch_after is None else f"{line.minibatch_before:.2f} → {line.minibatch_after:.2f}"
-        val = "" if line.val_score is None else f"{line.val_score:.3f}"
+        val = "" if line.val_score is None else f"{line.val_score:.3f} on {line.val_rows}"
         mark = "[bold green]winner[/]" if line.candidate_id == found["best"]["candidate_id"] else ""
         fate = mark or escape(line.reason or line.status)
         table.add_row(line.label, line.proposer, str(line.step), minibatch, val, fate)

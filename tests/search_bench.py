@@ -51,6 +51,9 @@ def run_search(
     progress: Progress | None = None,
     reserved_calls: int = 0,
     reuse: Reuse | None = None,
+    seed: str = world.SEED,
+    seed_prompt: Prompt | None = None,
+    target_endpoint: Endpoint | None = None,
     **settings: object,
 ) -> tuple[SearchResult, Usage]:
     """Run one search; the ledger is in ``folder``."""
@@ -59,7 +62,7 @@ def run_search(
     storage = Storage.at(str(folder), str(folder / "run"))
     evaluation = Evaluation(
         None,  # type: ignore[arg-type]  # small_stage_items keeps every stage off Spark
-        endpoint(target, "target"),
+        target_endpoint or endpoint(target, "target"),
         build_mix(["exact_match"], None),
         storage,
         run_id,
@@ -75,7 +78,7 @@ def run_search(
         endpoint(reflection, "reflection"), storage.ledger, run_id=run_id, usage=usage, replay=evaluation.reuse.replay
     )
     search = Search(
-        seed=Prompt.parse(world.SEED),
+        seed=seed_prompt or Prompt.parse(seed),
         train=train,
         val=val,
         evaluation=evaluation,

@@ -20,6 +20,7 @@ from engine.search.adapter import EngineAdapter
 from engine.search.budget import Budget
 from engine.search.guards import Guards
 from engine.search.history import Candidate, History
+from engine.search.proposer_choice import PayingOff
 from engine.search.reflection_strategy import ProposerStrategy
 from engine.search.sampling import MinibatchCursor, PopulationSampling, RowLoader
 from engine.settings import SearchSettings
@@ -72,7 +73,9 @@ class Search:
             val_ids=frozenset(row.row_id for row in self.val),
             min_coverage=self.min_coverage,
         )
-        strategy = ProposerStrategy(self.proposers, guards, history, self.evaluation.progress)
+        names = [proposer.name for proposer in self.proposers]
+        choice = PayingOff(names, seed=settings.seed) if settings.is_auto else None
+        strategy = ProposerStrategy(self.proposers, guards, history, self.evaluation.progress, choice)
         cursor = MinibatchCursor([r.row_id for r in self.train], size=settings.minibatch_size, seed=settings.seed)
         sampling = PopulationSampling(
             history,
@@ -107,6 +110,7 @@ class Search:
         if strategy.failure is not None:
             raise strategy.failure
         watch.note()
+        spent = spent or strategy.budget_spent
         best = history.best(min_coverage=0.0)
         return SearchResult(history, best, tuple(watch.lines), _ended(history, best, spent=spent))
 
@@ -151,6 +155,7 @@ class _Steps:
         stop = (
             done >= self._search.settings.max_steps
             or self._strategy.failure is not None
+            or self._strategy.budget_spent
             or _is_perfect(self._history)
             or self._search.budget.affordable(1) == 0
         )

@@ -7,10 +7,12 @@ that are scored.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import logging
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,21 +55,37 @@ async def propose_instructions(
     fields = _field_names(base)
     examples = [_example(row, fields, grounding.max_tokens) for row in grounding.train if row.expectations]
     engine = _Engine(client, loop, sample=0)
-    summary = await asyncio.to_thread(_summary, engine, examples[:SUMMARY_ROWS])
     program = _program(base, fields)
     demo_sets = [[_example(row, fields, grounding.max_tokens) for row in rows] for rows in grounding.demo_sets]
     engines = [_Engine(client, loop, sample=1 + number) for number in range(count)]
-    jobs = (
-        asyncio.to_thread(_instruction, engines[number], program, summary, demo_sets, grounding.seed, number)
-        for number in range(count)
-    )
-    found = await asyncio.gather(*jobs)
+    with _without_known_warnings():
+        summary = await asyncio.to_thread(_summary, engine, examples[:SUMMARY_ROWS])
+        jobs = (
+            asyncio.to_thread(_instruction, engines[number], program, summary, demo_sets, grounding.seed, number)
+            for number in range(count)
+        )
+        found = await asyncio.gather(*jobs)
     instructions = list(dict.fromkeys(text for text in found if text))
     return instructions, engine.calls + sum(one.calls for one in engines)
 
 
+@contextlib.contextmanager
+def _without_known_warnings() -> Iterator[None]:
+    """Its grounded proposer passes dspy's own signatures fields that they don't have, and dspy warns on every call."""
+
+    def is_news(record: logging.LogRecord) -> bool:
+        return "Input contains fields not in signature" not in record.getMessage()
+
+    logger = logging.getLogger("dspy.predict.predict")
+    logger.addFilter(is_news)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_news)
+
+
 class _Engine:
-    """dspy's engine for a ``dspy.LM``: hands a request to our client, on the event loop that it lives on."""
+    """An engine for a ``dspy.LM``: hands a request to our client, on the event loop that it lives on."""
 
     def __init__(self, client: ReflectionClient, loop: asyncio.AbstractEventLoop, *, sample: int) -> None:
         self._client = client

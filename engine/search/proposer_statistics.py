@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from engine.search.attempts import val_difference
 from engine.search.history import Candidate, History
 
 
@@ -41,7 +42,7 @@ def proposer_statistics(history: History, names: Sequence[str] = ()) -> tuple[Pr
     by_name: dict[str, list[Candidate]] = {name: [] for name in names}
     by_label = {candidate.label: candidate for candidate in history.candidates}
     for candidate in history.candidates:
-        if candidate is not history.seed:
+        if candidate is not history.seed and candidate.proposer:
             by_name.setdefault(candidate.proposer, []).append(candidate)
     return tuple(
         ProposerStatistics(
@@ -49,15 +50,14 @@ def proposer_statistics(history: History, names: Sequence[str] = ()) -> tuple[Pr
             proposals=len(made),
             refused=sum(candidate.status == "guarded" for candidate in made),
             accepted=sum(bool(candidate.val) for candidate in made),
-            gain=sum(_gain(history, by_label, candidate) for candidate in made),
+            gain=sum(_gain(by_label, candidate) for candidate in made),
             calls=sum(candidate.calls + len(candidate.val) for candidate in made),
         )
         for name, made in by_name.items()
     )
 
 
-def _gain(history: History, by_label: dict[str, Candidate], candidate: Candidate) -> float:
+def _gain(by_label: dict[str, Candidate], candidate: Candidate) -> float:
     if not candidate.val or not candidate.parents:
         return 0.0
-    difference = history.paired_difference(candidate, by_label[candidate.parents[0]])
-    return max(0.0, difference or 0.0)
+    return max(0.0, val_difference(candidate, by_label[candidate.parents[0]]) or 0.0)

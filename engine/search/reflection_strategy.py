@@ -127,16 +127,19 @@ class ProposerStrategy:
             objection = self._objection(prompt, proposal, proposer) or ""
         if prompt is None or objection:
             shown = prompt or Prompt(None, {"template": ""})
+            # Who was not asked has nothing to account for.
+            name = "" if _nothing_to_learn(request) else proposer.name
             refused = self._history.add(
                 shown,
                 parents=[parent.label],
-                proposer=proposer.name,
+                proposer=name,
                 step=self.step,
                 status="guarded",
                 reason=objection,
             )
             refused.calls = proposal.calls
-            self._progress.tell(f"{refused.label} ({proposer.name}): refused before a call: {objection}")
+            who = f" ({name})" if name else ""
+            self._progress.tell(f"{refused.label}{who}: refused before a call: {objection}")
             return {}
         added = self._history.add(
             prompt, parents=[parent.label], proposer=proposer.name, step=self.step, status="proposed"
@@ -163,15 +166,22 @@ def _gist(prompt: Prompt) -> str:
     return "\n\n".join(f"{name}: {' '.join(text.split())}" for name, text in sorted(prompt.components.items()))
 
 
+def _nothing_to_learn(request: ProposalRequest) -> str | None:
+    """Why no proposer is asked, ``None`` where one is."""
+    if all(rollout.score is None for _, rollout in request.rollouts):
+        return "no row of the minibatch could be scored"
+    if all(rollout.score is None or rollout.score >= 1 for _, rollout in request.rollouts):
+        # No child could do strictly better here, so neither a reflection nor a minibatch is worth its price.
+        return "nothing to learn: the whole minibatch is right"
+    return None
+
+
 async def _all(asked: Sequence[tuple[Proposer, ProposalRequest]]) -> list[list[Proposal]]:
     return list(await asyncio.gather(*(_some(proposer, request) for proposer, request in asked)))
 
 
 async def _some(proposer: Proposer, request: ProposalRequest) -> list[Proposal]:
-    if all(rollout.score is None for _, rollout in request.rollouts):
-        return [Proposal(None, "no row of the minibatch could be scored")] * request.count
-    if all(rollout.score is None or rollout.score >= 1 for _, rollout in request.rollouts):
-        # No child could do strictly better here, so neither a reflection nor a minibatch is worth its price.
-        return [Proposal(None, "nothing to learn: the whole minibatch is right")] * request.count
+    if (reason := _nothing_to_learn(request)) is not None:
+        return [Proposal(None, reason)] * request.count
     spare = itertools.repeat(Proposal(None, "it had no more to propose"))
     return list(itertools.islice(itertools.chain(await proposer.propose(request), spare), request.count))

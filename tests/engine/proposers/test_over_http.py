@@ -62,12 +62,10 @@ def test_truncated_replies_are_not_adopted(tmp_path, target, proposer):
 def test_monologues_are_not_adopted(tmp_path, target, proposer):
     """A reply without the object that was asked for is refused with the reason, before a call is spent on it."""
     with ScriptedEndpoint(lambda call: f"I think it should say: {world.GOOD}") as reflection:
-        found, usage = run_search(tmp_path, target, reflection, proposer=proposer, max_steps=1)
+        found, _ = run_search(tmp_path, target, reflection, proposer=proposer, max_steps=1)
     assert found.best is found.history.seed
-    assert all(
-        "the reply holds no" in c.reason or "reply holds no new" in c.reason for c in found.history.candidates[1:]
-    )
-    assert usage.metric_calls == 12 + 3 * 4, "the seed on val, and the parents on their minibatches"
+    assert all("reply holds no" in c.reason for c in found.history.candidates[1:])
+    assert not any(c.train or c.val for c in found.history.candidates[1:])
 
 
 def test_copro_sees_what_was_tried_in_increasing_order(tmp_path, target):
@@ -148,7 +146,7 @@ def test_reflection_is_asked_of_the_budget_beforehand(tmp_path, target, limit):
         )
     assert usage.tokens <= limit
     assert len(reflection.calls) > 0
-    assert found.ended == "budget spent"
+    assert found.ended.startswith("budget ")
     assert found.steps[-1].step < 50
 
 

@@ -20,7 +20,7 @@ _ANSWER_TOKENS, _VERDICT_TOKENS, _REFLECTION_TOKENS = 256, 120, 600
 _JUDGE_PROMPT_TOKENS = 400
 # New prompts are longer than the seed: so much, in tokens, is assumed for a candidate.
 _CANDIDATE_GROWTH_TOKENS = 150
-# Proposers whose prompts show training rows.
+# Proposers whose prompts show training rows; none of them asks the reflection model for each of its proposals.
 _SHOW_ROWS = frozenset({"demos", "mipro"})
 # Rows whose lengths are looked at.
 _SAMPLED_ROWS = 200
@@ -121,14 +121,14 @@ def pair_tokens(seed: Prompt, split: Split, search: SearchSettings, target: Endp
 def _reflection_calls(search: SearchSettings, proposals: int, batch: int) -> int:
     """The most calls to the reflection model: one a proposal, more where many failures are summed up first."""
     names = search.proposers
-    asking = [name for name in names if name != "demos"]
+    asking = [name for name in names if name not in _SHOW_ROWS]
     # A bandit may give every slot to any of them.
-    share = 1.0 if search.is_auto else len(asking) / len(names)
+    share = float(bool(asking)) if search.is_auto else len(asking) / len(names)
     each = 1
     large = search.reflection_map_reduce_from
     if "gepa" in asking and large is not None and batch >= large:
         each += math.isqrt(batch)
-    once = MIPRO_CALLS if "mipro" in asking else 0
+    once = MIPRO_CALLS if "mipro" in names else 0
     return math.ceil(proposals * share) * each + once
 
 

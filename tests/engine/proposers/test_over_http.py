@@ -48,6 +48,18 @@ def test_a_search_that_is_started_again_asks_nobody(tmp_path, target, proposer):
     assert seen[0] == seen[1]
 
 
+def test_what_another_run_has_scored_costs_nothing_and_is_not_lost(tmp_path, target):
+    """A second run on the same ledger is proposed the same prompts, scores them from it, and finds what was found."""
+    with ScriptedEndpoint(planted.reply) as reflection:
+        first, _ = run_search(tmp_path, target, reflection, proposer=AUTO, run_id="one")
+        calls = len(target.calls), len(reflection.calls)
+        other, usage = run_search(tmp_path, target, reflection, proposer=AUTO, run_id="two")
+    assert (len(target.calls), len(reflection.calls)) == calls
+    assert usage.made == 0
+    assert other.best.prompt == first.best.prompt
+    assert [c.status for c in other.history.candidates] == [c.status for c in first.history.candidates]
+
+
 @pytest.mark.parametrize("proposer", ASKING)
 def test_truncated_replies_are_not_adopted(tmp_path, target, proposer):
     """However good a reply looks, at the token limit it was not finished."""

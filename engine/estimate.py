@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from engine.errors import InputError
-from engine.search.guards import CHARACTERS_PER_TOKEN
+from engine.proposers.mipro import MIPRO_CALLS
 from engine.settings import BudgetSettings, SearchSettings
 from engine.split import Split
+from engine.token_estimate import tokens_in
 from udfs.endpoint import Endpoint
 from udfs.prompt import Prompt
 
@@ -19,6 +21,8 @@ _ANSWER_TOKENS, _VERDICT_TOKENS, _REFLECTION_TOKENS = 256, 120, 600
 _JUDGE_PROMPT_TOKENS = 400
 # New prompts are longer than the seed: so much, in tokens, is assumed for a candidate.
 _CANDIDATE_GROWTH_TOKENS = 150
+# Proposers whose prompts show training rows; none of them asks the reflection model for each of its proposals.
+_SHOW_ROWS = frozenset({"demos", "mipro"})
 # Rows whose lengths are looked at.
 _SAMPLED_ROWS = 200
 
@@ -91,8 +95,8 @@ def estimate(
     for judge in judges:
         asked = prompt_each + answer_each + _JUDGE_PROMPT_TOKENS
         parts.append(_part(f"judge {judge.name}", judge, low, high, asked, _VERDICT_TOKENS))
-    if reflection is not None and "gepa" in search.proposer:
-        asked = -(-proposals * search.proposer.count("gepa") // len(search.proposer))
+    if reflection is not None and search.asks_reflection:
+        asked = _reflection_calls(search, proposals, batch)
         reply = reflection.sampling.max_tokens or _REFLECTION_TOKENS
         parts.append(_part(f"reflection {reflection.name}", reflection, 0, asked, search.reflection_tokens, reply))
     priced = [e.price for e in (target, reflection, *judges) if e is not None and e.price is not None]
@@ -107,12 +111,26 @@ def pair_tokens(seed: Prompt, split: Split, search: SearchSettings, target: Endp
     Candidates are longer than the seed: by an instruction, or by as many demonstrations as are asked for.
     """
     growth = float(_CANDIDATE_GROWTH_TOKENS)
-    if "demos" in search.proposer:
+    if _SHOW_ROWS.intersection(search.proposers):
         shown = split.train[:_SAMPLED_ROWS]
-        lengths = [len(row.inputs) + len(row.expectations or "") + len(seed.text()) for row in shown]
-        growth = max(growth, search.num_demos * sum(lengths) / max(1, len(lengths)) / CHARACTERS_PER_TOKEN)
+        lengths = [tokens_in(row.inputs + (row.expectations or "") + seed.text()) for row in shown]
+        growth = max(growth, search.num_demos * sum(lengths) / max(1, len(lengths)))
     answer = (target.sampling.max_tokens or _ANSWER_TOKENS) if target else 0
     return _prompt_tokens(seed, split) + min(growth, search.max_prompt_tokens) + answer
+
+
+def _reflection_calls(search: SearchSettings, proposals: int, batch: int) -> int:
+    """The most calls to the reflection model: one a proposal, more where many failures are summed up first."""
+    names = search.proposers
+    asking = [name for name in names if name not in _SHOW_ROWS]
+    # A bandit may give every slot to any of them.
+    share = float(bool(asking)) if search.is_auto else len(asking) / len(names)
+    each = 1
+    large = search.reflection_map_reduce_from
+    if "gepa" in asking and large is not None and batch >= large:
+        each += math.isqrt(batch)
+    once = MIPRO_CALLS if "mipro" in names else 0
+    return math.ceil(proposals * share) * each + once
 
 
 def _part(name: str, endpoint: Endpoint, low: int, high: int, prompt_each: float, answer_each: float) -> Part:
@@ -124,7 +142,7 @@ def _part(name: str, endpoint: Endpoint, low: int, high: int, prompt_each: float
 def _prompt_tokens(seed: Prompt, split: Split) -> float:
     rows = split.val[:_SAMPLED_ROWS]
     try:
-        lengths = [sum(len(m["content"]) for m in seed.messages(json.loads(row.inputs))) for row in rows]
+        lengths = [sum(tokens_in(m["content"]) for m in seed.messages(json.loads(row.inputs))) for row in rows]
     except InputError:  # the prompt of a program, which fills it in itself
-        lengths = [len(seed.text()) + len(row.inputs) for row in rows]
-    return sum(lengths) / len(lengths) / CHARACTERS_PER_TOKEN
+        lengths = [tokens_in(seed.text()) + tokens_in(row.inputs) for row in rows]
+    return sum(lengths) / len(lengths)

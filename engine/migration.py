@@ -24,7 +24,7 @@ from engine.ledger_join import Reuse
 from engine.ledger_uses import record_use
 from engine.outcome import OptimizationResult, Outcome, run_settings
 from engine.progress import Progress
-from engine.proposers.build import build_proposers
+from engine.proposers.build import build_proposers, check_proposers
 from engine.proposers.reflection_client import ReflectionClient
 from engine.run_state import RunState
 from engine.search.budget import Budget, affordable_gate_rows, gate_rows
@@ -165,11 +165,9 @@ def prepare(
     reflection = None
     if settings.reflection_model:
         reflection = settings.reflection_model.endpoint(temperature=settings.search.temperature)
-    if "gepa" in settings.search.proposer and reflection is None:
-        raise ConfigError(
-            f"optimization {settings.name!r}: the proposer gepa needs a reflection_model; name one of resources.llms, "
-            "or set proposer: demos"
-        )
+    check_proposers(
+        settings.search, has_reflection_model=reflection is not None, where=f"optimization {settings.name!r}: "
+    )
     session = configured_session(app, spark)
     marks = fingerprint(settings, seed, program=target.endpoint_id if is_program else None)
     state = RunState.open(run_dir or default_run_dir(app, settings.name), marks)
@@ -226,13 +224,14 @@ def run(migration: Migration) -> OptimizationResult:
         reuse=migration.reuse,
     )
     client = None
-    if migration.reflection and "gepa" in settings.search.proposer:
+    if migration.reflection and settings.search.asks_reflection:
         client = ReflectionClient(
             migration.reflection,
             migration.storage.ledger,
             run_id=state.run_id,
             usage=migration.usage,
             replay=migration.reuse.replay,
+            allowance=migration.budget.allowance,
         )
     tracker = Tracker(migration.app.mlflow.experiment, settings.name, run_id=state.mlflow_run_id)
     state = state.with_mlflow_run(tracker.run_id)
@@ -273,7 +272,7 @@ def _search(
         train=migration.split.train,
         val=migration.split.val,
         evaluation=evaluation,
-        proposers=build_proposers(settings.search, migration.split.train, client),
+        proposers=build_proposers(settings.search, migration.split.train, client, target=migration.target.name),
         budget=migration.budget,
         settings=settings.search,
         min_coverage=settings.gate.min_coverage,

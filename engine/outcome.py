@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from engine.record import CandidateLine, RunRecord
 from engine.report import write_report
 from engine.search.history import History
 from engine.search.loop import SearchResult
+from engine.search.proposer_statistics import proposer_statistics
 from engine.tracking import Tracker
 
 if TYPE_CHECKING:
@@ -172,6 +173,7 @@ class Outcome:
             "steps": found.steps[-1].step if found else 0,
             "candidates": len(found.history.candidates) if found else 0,
             **(found.ending.as_dict() if found else {"ended": "failed"}),
+            "proposers": [asdict(account) for account in proposer_statistics(found.history)] if found else [],
             "metric_calls": usage.metric_calls,
             "calls": usage.calls(),
             "tokens": usage.token_counts(),

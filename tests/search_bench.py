@@ -74,16 +74,22 @@ def run_search(
     train = rows(0, 24) if train is None else train
     val = rows(24, 12) if val is None else val
     evaluation.local_row_ids = frozenset(row.row_id for row in (*train, *val))
+    allowed = Budget(budget or BudgetSettings(), usage, lambda: 0.0, time.monotonic, reserved_calls=reserved_calls)
     client = ReflectionClient(
-        endpoint(reflection, "reflection"), storage.ledger, run_id=run_id, usage=usage, replay=evaluation.reuse.replay
+        endpoint(reflection, "reflection"),
+        storage.ledger,
+        run_id=run_id,
+        usage=usage,
+        replay=evaluation.reuse.replay,
+        allowance=allowed.allowance,
     )
     search = Search(
         seed=seed_prompt or Prompt.parse(seed),
         train=train,
         val=val,
         evaluation=evaluation,
-        proposers=build_proposers(search_settings, train, client),
-        budget=Budget(budget or BudgetSettings(), usage, lambda: 0.0, time.monotonic, reserved_calls=reserved_calls),
+        proposers=build_proposers(search_settings, train, client, target="small-1b"),
+        budget=allowed,
         settings=search_settings,
         min_coverage=0.98,
     )

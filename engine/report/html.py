@@ -19,7 +19,7 @@ from engine.report.tree import REFUSED, tree_chart
 
 TEMPLATE, PARTS, STYLE = "report.html.j2", "parts.html.j2", "report.css"
 # What the template asks of result.json beside the summary; a failed run may lack any of it.
-RESULT_KEYS = ("holdout", "steps", "candidates", "ended", "ended_because", "cost", "seconds")
+RESULT_KEYS = ("holdout", "steps", "candidates", "ended", "ended_because", "proposers", "cost", "seconds")
 # A few such texts are still a page that opens at once; record.json has them whole.
 MAX_TEXT_CHARS = 20_000
 MAX_OPEN_CHARS, MAX_OPEN_LINES, PREVIEW_CHARS = 320, 10, 160

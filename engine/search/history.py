@@ -21,7 +21,8 @@ from udfs.rollout import Rollout
 class Candidate:
     """One candidate and how it has done so far; ``status`` and the scores change as the search goes on.
 
-    ``status``: ``seed``, ``proposed``, ``accepted``, ``rejected`` or ``guarded``.
+    ``status``: ``seed``, ``proposed``, ``accepted``, ``rejected`` or ``guarded``. ``calls`` is what it took to propose
+    it and to evaluate its minibatch.
     """
 
     prompt: Prompt
@@ -33,6 +34,7 @@ class Candidate:
     reason: str = ""
     minibatch_before: float | None = None
     minibatch_after: float | None = None
+    calls: int = 0
     train: dict[str, Rollout] = field(default_factory=dict)
     val: dict[str, Rollout] = field(default_factory=dict)
 

@@ -21,6 +21,7 @@ from engine.search.budget import Budget
 from engine.search.ending import Ending, is_perfect, judge_end
 from engine.search.guards import Guards
 from engine.search.history import Candidate, History
+from engine.search.proposer_choice import PayingOff
 from engine.search.race import FIRST_ROWS, Race
 from engine.search.reflection_strategy import ProposerStrategy
 from engine.search.sampling import MinibatchCursor, PopulationSampling, RowLoader
@@ -78,7 +79,9 @@ class Search:
         history = History(self.seed, self.val, order_seed=settings.seed, val_rows=self._val_rows())
         guards = Guards.of(self.seed, self.train, max_prompt_tokens=settings.max_prompt_tokens)
         adapter = EngineAdapter(self.evaluation, history, self.budget, min_coverage=self.min_coverage)
-        strategy = ProposerStrategy(self.proposers, guards, history, self.evaluation.progress)
+        names = [proposer.name for proposer in self.proposers]
+        choice = PayingOff(names, seed=settings.seed) if settings.is_auto else None
+        strategy = ProposerStrategy(self.proposers, guards, history, self.evaluation.progress, choice)
         cursor = MinibatchCursor([r.row_id for r in self.train], size=settings.minibatch_size, seed=settings.seed)
         sampling = PopulationSampling(
             history,
@@ -172,6 +175,8 @@ class _Steps:
             or is_perfect(history, history.leader)
         ):
             return True
+        if self._strategy.budget_spent:
+            raise BudgetSpent("it does not cover another call of the reflection model")
         # A step is worth nothing that leaves too little to complete val for whoever leads after it.
         needed = 1 + history.outstanding
         if self._adapter.affordable(needed) < needed:

@@ -85,19 +85,27 @@ class Differences:
             np.concatenate([self.counts, other.counts]),
         ).grouped()
 
-    def guarded(self) -> Differences:
-        """Return the differences with one more row of mean weight that lost all there is to lose.
+    def guarded(self, minimum: float) -> Differences:
+        """Return the differences with one row more of mean weight that lost all there is to lose; two unless
+        ``minimum`` is 0.
 
         Few rows may hold no loss by chance alone, though losses are what balances the gains: without the added row a
-        test of rows that mostly gain a little and seldom lose much promotes too often (simulated in
-        ``docs/decisions/0010-holdout-race.md``). Rows of equal weight that gain or lose everything have no such
-        shape: they stay as they are, and McNemar's test of them stays exact.
+        test of rows that mostly gain a little and seldom lose much promotes too often, and one against a minimum other
+        than 0 sees nothing but such rows (simulated in ``tests/engine/verdict/test_race.py``). Rows of equal weight
+        that gain or lose everything against a minimum of 0 have no such shape: they stay as they are, and McNemar's
+        test of them stays exact.
+
+        >>> Differences.of([0.5, 0.5]).guarded(0.0).rows, Differences.of([1.0, -1.0, 0.0]).guarded(0.0).rows
+        (3, 3)
         """
         moved = self.values[self.values != 0.0]
-        if not len(moved) or (bool(np.all(np.abs(moved) == 1.0)) and np.ptp(self.weights) == 0.0):
+        if not self.rows or (
+            minimum == 0.0 and bool(np.all(np.abs(moved) == 1.0)) and float(np.ptp(self.weights)) == 0.0
+        ):
             return self
         weight = float((self.counts * self.weights).sum()) / self.rows
-        return self.joined(Differences.of([-1.0], [weight]))
+        worst = 1 if minimum == 0.0 else 2
+        return self.joined(Differences.of([-1.0] * worst, [weight] * worst))
 
     def grouped(self) -> Differences:
         """Return the same differences with equal ones together, in order: what is drawn depends on nothing else."""

@@ -70,7 +70,7 @@ class Level:
         return min(1.0, early, self._fixed_p_value(claim) / (1 - self.early_share))
 
     def _fixed_p_value(self, claim: Claim) -> float:
-        flips = sign_flip_p_value(claim.differences.guarded(), minimum=claim.minimum, seed=self.seed)
+        flips = sign_flip_p_value(claim.differences.guarded(claim.minimum), minimum=claim.minimum, seed=self.seed)
         if flips > self.alpha:
             return flips  # not shown, whatever the bootstrap says
         return max(flips, bootstrap_p_value(claim.differences, minimum=claim.minimum, seed=self.seed))

@@ -77,12 +77,14 @@ def look_sizes(rows: int) -> list[int]:
 
 
 def selection_rows(rows: int) -> int:
-    """Return how many rows all finalists may race over, of as many as are planned.
+    """Return over how many rows all finalists may race at most, of as many as are planned: until the first look past a
+    quarter, which three tenths of them reach, give or take what a hash's rounds vary.
 
-    >>> selection_rows(1000)
-    250
+    >>> selection_rows(100), selection_rows(1000)
+    (100, 352)
     """
-    return int(rows * _SELECTION_SHARE)
+    reached = next(size for size in look_sizes(rows) if size >= _SELECTION_SHARE * rows)
+    return min(rows, reached + math.ceil(3 * math.sqrt(reached))) if reached < rows else rows
 
 
 class Race:
@@ -146,7 +148,7 @@ class Race:
                 beaten[name] = "no gain worth having, with confidence"
             elif name != leader and self._beaten(look, leader, name):
                 beaten[name] = "worse than the leader, with confidence"
-            elif name != leader and look.rows >= selection_rows(self._planned):
+            elif name != leader and look.rows >= _SELECTION_SHARE * self._planned:
                 beaten[name] = "behind after a quarter of the rows"
         self.active = [name for name in self.active if name not in beaten]
         return beaten

@@ -80,13 +80,15 @@ def judge_on_holdout(
 
 def _finalists(migration: Migration, found: SearchResult) -> tuple[list[Candidate], int]:
     """Who races, best on val first, and over how many rows at most: as far as the budget goes."""
-    history, most = found.history, migration.racing
+    history, most, min_coverage = found.history, migration.racing, migration.settings.gate.min_coverage
     others = [
         candidate
         for candidate in history.candidates
-        if candidate is not found.best and candidate is not history.seed and _val_gain(found, candidate) > 0
+        if candidate is not found.best
+        and candidate is not history.seed
+        and _val_gain(found, candidate, min_coverage) > 0
     ]
-    others.sort(key=lambda candidate: -_val_gain(found, candidate))
+    others.sort(key=lambda candidate: -_val_gain(found, candidate, min_coverage))
     tokens = [_mean_tokens(one) for one in (history.seed, found.best)]
     rows = affordable_gate_rows(migration.gate_rows, migration.budget, pair_tokens=sum(tokens), challenged=True)
     # What the seed and the winner don't need for all rows pays for the others' first quarter.
@@ -95,10 +97,10 @@ def _finalists(migration: Migration, found: SearchResult) -> tuple[list[Candidat
     return [found.best, *others], rows
 
 
-def _val_gain(found: SearchResult, candidate: Candidate) -> float:
+def _val_gain(found: SearchResult, candidate: Candidate, min_coverage: float) -> float:
     """How much better than the seed a candidate was on all of val; 0 where it was not run on all of it."""
     history = found.history
-    if history.val_coverage(candidate) < history.val_coverage(found.best):
+    if history.val_coverage(candidate) < min_coverage:
         return 0.0
     return history.paired_difference(candidate, history.seed) or 0.0
 

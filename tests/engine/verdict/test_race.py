@@ -89,6 +89,15 @@ def skewed(rng, *, gain, loss, differing=0.5):
     return draw
 
 
+def against_recorded(rng, *, margin):
+    """The source model's answers score 1 by definition, and the new prompt loses as many rows as it just may not."""
+
+    def draw(rows):
+        return np.stack([np.ones(rows), rng.random(rows) >= margin], axis=1).astype(float), np.ones(rows)
+
+    return draw
+
+
 NULLS = {
     "0/1, one row in twenty differs": lambda rng: right_or_wrong(rng, gains=[0.0], differing=0.05),
     "0/1, four in ten differ": lambda rng: right_or_wrong(rng, gains=[0.0], differing=0.4),
@@ -109,6 +118,15 @@ def test_what_is_no_better_is_promoted_less_often_than_alpha(name, rows):
         race(draw, rows=rows, seed=seed, largest_weight=50.0 if "weighted" in name else 1.0)[0].answer is Answer.PROMOTE
         for seed in range(300)
     )
+    assert promoted / 300 < ALPHA + 2 * math.sqrt(ALPHA * (1 - ALPHA) / 300)
+
+
+@pytest.mark.parametrize("margin", [0.02, 0.1])
+@pytest.mark.parametrize("rows", [20, 60, 120, 220, 500])
+def test_what_is_worse_by_the_margin_is_found_no_worse_less_often_than_alpha(rows, margin):
+    """Rows without a loss by chance prove nothing."""
+    draw = against_recorded(np.random.default_rng(rows), margin=margin)
+    promoted = sum(race(draw, rows=rows, seed=seed, minimum=-margin)[0].answer is Answer.PROMOTE for seed in range(300))
     assert promoted / 300 < ALPHA + 2 * math.sqrt(ALPHA * (1 - ALPHA) / 300)
 
 

@@ -44,6 +44,7 @@ setup(
         "pyyaml>=6,<7",
         "rich>=13.7,<16",
         "scipy>=1.11,<2",
+        "statsmodels>=0.14,<1",
         "tenacity>=8.3,<10",
     ],
     extras_require={

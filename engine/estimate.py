@@ -74,18 +74,20 @@ def estimate(
     reflection: Endpoint | None,
     judges: Sequence[Endpoint],
     gate_rows: int,
+    finalist_calls: int,
     budget: BudgetSettings,
 ) -> Estimate:
     """Foresee calls, tokens and money; calls nothing.
 
     At the least: the seed on val and holdout, with nothing reused. At the most: every proposal accepted and scored on
-    all of val, within the budget's ``max_metric_calls``.
+    all of val, within the budget's ``max_metric_calls``. ``finalist_calls`` are those that the gate may make beside the
+    seed's and the winner's.
     """
     val = len(split.val)
     proposals = search.num_candidates * search.max_steps
     batch = min(search.minibatch_size, len(split.train))
     low = val + gate_rows
-    high = val + proposals * (2 * batch + val) + 2 * gate_rows
+    high = val + proposals * (2 * batch + val) + 2 * gate_rows + finalist_calls
     if budget.max_metric_calls is not None:
         high = min(high, budget.max_metric_calls)
     low = min(low, high)

@@ -31,7 +31,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
 from engine.errors import EvaluationError, InputError
-from engine.ledger_join import Asked, Remembered, Reuse, join_ledger, known_to
+from engine.ledger_join import GIVEN, Asked, Remembered, Reuse, given_to, join_ledger, known_to
 from engine.progress import Progress, watch_tasks
 from engine.rows import Row
 from engine.session import parallelism, ship_udfs
@@ -148,13 +148,38 @@ class Evaluation:
         pairs = known.repartition(plan.tasks, "row_id").crossJoin(F.broadcast(ids))
         items = pairs.withColumn("known", known_to(F.col("candidate_id"), F.col("entries"))).drop("entries")
         kept = self._run(plan, items, name=name, stage=stage or name, pairs=total)
+        self._check_replayed(kept, total)
+        self.usage.add_frame(kept)
+        self.progress.finish_stage()
+        return kept
+
+    def given(
+        self, rows: DataFrame, output: Column, *, name: str, total: int, allowance: Allowance | None = None
+    ) -> DataFrame:
+        """Have the mix score answers that are given in the column ``output``; return the result as :meth:`frame` does.
+
+        The endpoint itself is not asked; judges are, unless the ledger has their verdict. The lines' ``candidate_id``
+        is ``given``. Raises what :meth:`frame` raises.
+        """
+        rows = check_rows(rows, self.mix).select("row_id", "inputs", "expectations", output.alias("output"))
+        plan = self._plan([], tasks=self._tasks(total), allowance=allowance)
+        self.progress.stage(name, total, currency=self._currency)
+        known = join_ledger(self.spark, rows, self.storage.ledger, self._asked(), candidate_ids=[])
+        items = known.withColumn("candidate_id", F.lit(GIVEN)).withColumn(
+            "known", given_to(F.col("row_id"), F.col("output"), F.col("entries"), self.endpoint.endpoint_id)
+        )
+        placed = items.drop("entries", "output").repartition(plan.tasks, "row_id")
+        kept = self._run(plan, placed, name=f"{name}-{uuid.uuid4().hex[:12]}", stage=name, pairs=total)
+        self._check_replayed(kept, total)
+        self.usage.add_frame(kept, given=True)
+        self.progress.finish_stage()
+        return kept
+
+    def _check_replayed(self, kept: DataFrame, total: int) -> None:
         if self.reuse.replay:
             lacking = kept.where(F.col("error.kind") == ErrorKind.NOT_IN_LEDGER.value)
             line = lacking.agg(F.count(F.lit(1)).alias("missed"), F.min("error.message").alias("first")).collect()[0]
             self._check_replay(int(line["missed"]), total, line["first"])
-        self.usage.add_frame(kept)
-        self.progress.finish_stage()
-        return kept
 
     def rollouts(
         self, pairs: Sequence[tuple[Prompt, Sequence[Row]]], *, stage: str, allowance: Allowance | None = None

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
-from engine import gate, registry
+from engine import registry
 from engine.config import AppConfig, PromptOptimizationModel
-from engine.coverage import allowed_unscored, coverage_error
 from engine.errors import ConfigError, PromptmillError
 from engine.estimate import Estimate, estimate, pair_tokens
 from engine.evaluate import Evaluation, check_rows
@@ -27,8 +24,7 @@ from engine.progress import Progress
 from engine.proposers.build import build_proposers, check_proposers
 from engine.proposers.reflection_client import ReflectionClient
 from engine.run_state import RunState
-from engine.search.budget import Budget, affordable_gate_rows, gate_rows
-from engine.search.history import Candidate
+from engine.search.budget import Budget, gate_rows
 from engine.search.loop import Search, SearchResult
 from engine.session import configured_session
 from engine.sources import load_rows
@@ -36,9 +32,12 @@ from engine.split import Split, split_rows
 from engine.storage import Storage
 from engine.tracking import Tracker, set_up
 from engine.usage import Usage
+from engine.verdict.fingerprints import Fingerprints, check_goes_on
+from engine.verdict.race import selection_rows
+from engine.verdict.recorded import check_recorded
+from engine.verdict.stage import judge_on_holdout
 from udfs import event_loop
 from udfs.endpoint import Endpoint, Price
-from udfs.errors import ErrorKind
 from udfs.program import Program
 from udfs.prompt import Prompt
 from udfs.scorers import build_mix
@@ -61,6 +60,7 @@ class Migration:
     progress: Progress
     rows: DataFrame
     split: Split
+    fingerprints: Fingerprints
     reuse: Reuse = field(default_factory=Reuse)
     usage: Usage = field(default_factory=Usage)
 
@@ -74,6 +74,7 @@ class Migration:
             reflection=self.reflection,
             judges=[w.scorer.endpoint for w in self.mix if isinstance(w.scorer, Judge)],
             gate_rows=self.gate_rows,
+            finalist_calls=(self.racing - 1) * selection_rows(self.gate_rows),
             budget=self.settings.budget,
         )
 
@@ -83,6 +84,15 @@ class Migration:
         tokens = pair_tokens(self.seed, self.split, self.settings.search, self.target)
         cost = self.target.price.cost(int(tokens * 1000), 0) / 1000 if self.target.price else 0.0
         return gate_rows(self.split.holdout_rows, self.settings.budget, tokens_each=tokens, cost_each=cost)
+
+    @property
+    def racing(self) -> int:
+        """How many candidates may begin the race on the holdout.
+
+        Only the best one, unless the rows that several may race over say more than val has said already.
+        """
+        more = selection_rows(self.gate_rows) > len(self.split.val)
+        return self.settings.gate.finalists if more else 1
 
     @cached_property
     def budget(self) -> Budget:
@@ -175,9 +185,14 @@ def prepare(
     # A program fills its prompt in itself, and with what it likes.
     rows = load_rows(session, settings.dataset, storage, frozenset() if is_program else seed.variables)
     rows = check_rows(rows, mix)
+    check_recorded(rows, settings.gate.question)
+    fingerprints = Fingerprints.of(rows, mix, target)
+    check_goes_on(state.run_dir, fingerprints)
     split = split_rows(rows, settings.split, seed=settings.search.seed)
     told, used = progress or Progress(), reuse or Reuse()
-    return Migration(app, settings, seed, target, mix, reflection, session, storage, state, told, rows, split, used)
+    return Migration(
+        app, settings, seed, target, mix, reflection, session, storage, state, told, rows, split, fingerprints, used
+    )
 
 
 def optimize(
@@ -247,7 +262,7 @@ def run(migration: Migration) -> OptimizationResult:
     try:
         found = _search(migration, evaluation, client, tracker)
         outcome.found = found
-        verdict, paired = _gate(migration, evaluation, found)
+        verdict, paired, outcome.found = judge_on_holdout(migration, evaluation, found)
         result = outcome.finish(verdict, paired, started=started, tags=tags)
     except PromptmillError as error:
         outcome.fail(error, started=started)
@@ -284,87 +299,6 @@ def _search(
     finally:
         if client is not None:
             event_loop.run(client.flush())
-
-
-def _gate(migration: Migration, evaluation: Evaluation, found: SearchResult) -> tuple[gate.Verdict, DataFrame]:
-    """Evaluate the seed and the best prompt on the holdout, and judge."""
-    settings = migration.settings
-    holdout, best = migration.split.holdout, found.best
-    challenged = best is not found.history.seed
-    judged = [found.history.seed, best] if challenged else [best]
-    prompts = [candidate.prompt for candidate in judged]
-    rows = affordable_gate_rows(
-        migration.gate_rows, migration.budget, pair_tokens=sum(map(_mean_tokens, judged)), challenged=challenged
-    )
-    if rows < migration.split.holdout_rows:
-        migration.progress.tell(f"the gate reads {rows:,} of {migration.split.holdout_rows:,} holdout rows")
-        order = F.sha2(F.concat_ws("|", F.lit("gate"), F.col("row_id")), 256)
-        holdout = holdout.orderBy(order).limit(rows)
-    total = len(prompts) * rows
-    migration.usage.metric_calls += total
-    # A folder of its own each time: a run that goes on after an outage asks again for the rows that failed, and finds
-    # all others in the ledger.
-    result = evaluation.frame(
-        prompts,
-        holdout,
-        name=f"holdout-{uuid.uuid4().hex[:12]}",
-        stage="holdout",
-        total=total,
-        allowance=migration.budget.allowance(for_gate=True),
-    )
-    result = _asked(result, total, migration.progress)
-    paired = gate.pair(result, holdout, migration.seed, best.prompt)
-    check_frame_coverage(result, prompts, settings.gate.min_coverage, "the holdout")
-    verdict = gate.judge(
-        paired, migration.seed, best.prompt, settings.gate, slices=settings.slices, rng_seed=settings.search.seed
-    )
-    return verdict, paired
-
-
-def _asked(result: DataFrame, pairs: int, progress: Progress) -> DataFrame:
-    """Leave out what the budget did not cover, and say so: the verdict rests on the rest."""
-    asked = result.where(F.col("error").isNull() | (F.col("error.kind") != ErrorKind.BUDGET.value))
-    unasked = pairs - asked.count()
-    if unasked:
-        progress.tell(f"the budget did not cover {unasked:,} of the gate's {pairs:,} calls; it judges on the rest")
-    return asked
-
-
-def _mean_tokens(candidate: Candidate) -> float:
-    """Mean tokens of a candidate's answers on val, its judges' included."""
-    used = [
-        r.prompt_tokens + r.completion_tokens + r.judge_prompt_tokens + r.judge_completion_tokens
-        for r in candidate.val.values()
-    ]
-    return sum(used) / len(used) if used else 0.0
-
-
-def check_frame_coverage(result: DataFrame, prompts: list[Prompt], min_coverage: float, what: str) -> None:
-    """Make sure that enough rows of an evaluation's result were scored for each prompt.
-
-    Raises:
-        CoverageError: too many were not.
-    """
-    missing = F.col("score").isNull()
-    for prompt in prompts:
-        lines = result.where(F.col("candidate_id") == prompt.candidate_id)
-        counted = lines.agg(F.count(F.lit(1)).alias("rows"), F.sum(missing.cast("bigint")).alias("missing")).collect()[
-            0
-        ]
-        rows, lacking = int(counted["rows"]), int(counted["missing"] or 0)
-        if not rows:
-            continue  # nothing was asked for it: the budget was spent
-        if lacking > allowed_unscored(rows, min_coverage) or lacking == rows:
-            kinds = (
-                lines.where(missing)
-                .groupBy("error.kind")
-                .agg(F.count(F.lit(1)).alias("n"), F.min("error.message").alias("example"))
-            )
-            found = {line["kind"] or "unknown": (int(line["n"]), line["example"]) for line in kinds.collect()}
-            example = next((text for _, text in found.values() if text), "")
-            raise coverage_error(
-                what, rows, lacking, {kind: n for kind, (n, _) in found.items()}, example, min_coverage
-            )
 
 
 def seed_prompt(settings: PromptOptimizationModel, *, needs_variables: bool = True) -> Prompt:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -20,6 +19,9 @@ from engine.search.history import History
 from engine.search.loop import SearchResult
 from engine.search.proposer_statistics import proposer_statistics
 from engine.tracking import Tracker
+from engine.verdict import paired as paired_rows
+from engine.verdict.race import Answer
+from engine.verdict.section import holdout_section, rounded
 
 if TYPE_CHECKING:
     from engine.migration import Migration
@@ -81,7 +83,8 @@ class Outcome:
             self.tracker.prompt(registered)
         promoted = registered is not None
         winner = registered or self.current
-        status = "promoted" if promoted else "need_more_data" if verdict.uncertain and improved else "kept"
+        unsure = verdict.answer is Answer.NEED_MORE_DATA
+        status = "promoted" if promoted else "need_more_data" if unsure and improved else "kept"
         reason = verdict.reason if improved else f"{found.ended}: {found.ending.sentence}"
         notes: tuple[str, ...] = () if self.current else ("The registry could not take the current prompt.",)
         if verdict.promote and improved and not promoted:
@@ -92,16 +95,10 @@ class Outcome:
         prompt = found.best.prompt if promoted else migration.seed
         result = self._result(status, found, started)
         result["prompt"] = {"uri": winner.uri if winner else None, "text": prompt.text()}
-        result["seed"]["holdout_score"] = _rounded(verdict.seed_score)
-        result["best"]["holdout_score"] = _rounded(verdict.best_score)
-        result["holdout"] = {
-            "rows": verdict.rows,
-            "difference": _rounded(verdict.difference),
-            "interval": [_rounded(edge) for edge in verdict.interval],
-            "alpha": verdict.alpha,
-            "p_value": _rounded(verdict.p_value) if improved else None,
-        }
-        won, lost = gate.flips(paired)
+        result["seed"]["holdout_score"] = rounded(verdict.seed_score)
+        result["best"]["holdout_score"] = rounded(verdict.best_score)
+        result["holdout"] = holdout_section(verdict, improved=improved)
+        won, lost = paired_rows.flips(paired)
         record = RunRecord(
             result=result,
             settings=run_settings(migration),
@@ -110,13 +107,14 @@ class Outcome:
             best_text=found.best.prompt.text(),
             candidates=_lines(found.history),
             steps=found.steps,
-            worst_rows=gate.row_lines(paired, order="worst"),
-            lost_rows=gate.row_lines(paired, order="lost"),
-            won_rows=gate.row_lines(paired, order="won"),
+            worst_rows=paired_rows.row_lines(paired, order="worst"),
+            lost_rows=paired_rows.row_lines(paired, order="lost"),
+            won_rows=paired_rows.row_lines(paired, order="won"),
             won_count=won,
             lost_count=lost,
             slices=verdict.slices,
-            errors=gate.error_lines(paired),
+            looks=verdict.looks,
+            errors=paired_rows.error_lines(paired),
             notes=notes,
         )
         self._close(record)
@@ -166,6 +164,7 @@ class Outcome:
             "optimization": migration.settings.name,
             "run_id": migration.state.run_id,
             "mlflow_run_id": self.tracker.run_id,
+            "fingerprints": asdict(migration.fingerprints),
             "status": status,
             "prompt": {"uri": self.current.uri if self.current else None, "text": migration.seed.text()},
             **sides,
@@ -181,11 +180,6 @@ class Outcome:
             "saved": usage.saved(*migration.prices),
             "seconds": round(time.monotonic() - started, 3),
         }
-
-
-def _rounded(value: float) -> float | None:
-    """Six decimals; ``None`` where there is no number, because no row was evaluated."""
-    return None if math.isnan(value) else round(value, 6)
 
 
 def _lines(history: History) -> tuple[CandidateLine, ...]:

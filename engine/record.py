@@ -77,13 +77,36 @@ class ErrorLine:
 
 @dataclass(frozen=True)
 class SliceLine:
-    """One slice of the holdout."""
+    """One slice of the holdout: scores, paired difference, and its interval, which holds for all slices at once.
+
+    ``p_value`` is of "no worse than the gate allows", corrected for the number of slices; ``worse`` blocks promotion.
+    """
 
     name: str
     value: str
     rows: int
     seed_score: float
     best_score: float
+    difference: float | None = None
+    interval: tuple[float, float] | None = None
+    p_value: float | None = None
+    worse: bool = False
+
+
+@dataclass(frozen=True)
+class LookLine:
+    """The race after one round: rows asked so far, the leader, its gain over the seed, and how sure that was.
+
+    ``racing`` counts the candidates that were in the race then; ``dropped`` says who left after it, and why.
+    """
+
+    rows: int
+    leader: str
+    difference: float | None
+    p_value: float
+    racing: int
+    interval: tuple[float, float] | None = None
+    dropped: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -103,6 +126,7 @@ class RunRecord:
     won_count: int = 0
     lost_count: int = 0
     slices: tuple[SliceLine, ...] = ()
+    looks: tuple[LookLine, ...] = ()
     errors: tuple[ErrorLine, ...] = ()
     format: int = FORMAT_VERSION
     notes: tuple[str, ...] = field(default=())
@@ -144,6 +168,7 @@ class RunRecord:
             "lost_rows": RowLine,
             "won_rows": RowLine,
             "slices": SliceLine,
+            "looks": LookLine,
             "errors": ErrorLine,
         }
         known = {f.name for f in fields(cls)}

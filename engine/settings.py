@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -56,12 +56,22 @@ class BudgetSettings(Settings):
 
 
 class GateSettings(Settings):
-    """When a new prompt may replace the current one, judged on the holdout."""
+    """When a new prompt may replace the current one, judged on the holdout.
+
+    ``question`` says what must be shown: ``better`` than the current prompt by more than ``min_improvement``,
+    ``no_worse`` than the source model's recorded answers by ``non_inferiority_margin`` or more, or ``both``.
+    """
 
     min_improvement: float = Field(default=0.0, ge=-1.0, le=1.0)
     alpha: float = Field(default=0.05, gt=0.0, lt=0.5)
     min_coverage: Share = 0.98
     max_slice_regression: Share = 0.02
+    question: Literal["better", "no_worse", "both"] = "better"
+    non_inferiority_margin: Share = 0.02
+    worthwhile_gain: Share = Field(
+        default=0.01, description="a gain that is surely less than this above min_improvement ends the race"
+    )
+    finalists: int = Field(default=3, ge=1, le=20, description="candidates that begin the race, the best on val")
 
 
 class SearchSettings(Settings):

@@ -375,7 +375,7 @@ def default_run_dir(app: AppConfig, name: str) -> str:
 
 def fingerprint(settings: PromptOptimizationModel, seed: Prompt) -> str:
     """What must be the same for a run to be gone on with: all but where the endpoints stand and what is allowed."""
-    kept = settings.model_dump(mode="json", exclude={"budget", "source_model", "scorers"})
+    kept = settings.model_dump(mode="json", exclude={"budget", "source_model", "scorers", "judge_check"})
     # Scorers made in Python are known by their names.
     kept["seed"] = seed.candidate_id  # what an alias meant when the run began
     kept["scorers"] = [s if isinstance(s, str | dict) else str(getattr(s, "name", s)) for s in settings.scorers]

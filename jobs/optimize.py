@@ -13,6 +13,7 @@ import click
 if __package__ in {None, ""}:  # run as a script: the checkout's root takes the place of this folder
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
+from jobs.estimates import estimate_json, show_estimate
 from jobs.options import (
     chosen,
     config_option,
@@ -26,7 +27,6 @@ from jobs.terminal import out, run_command, shown_progress
 
 if TYPE_CHECKING:
     from engine.config import AppConfig, PromptOptimizationModel
-    from engine.estimate import Estimate
     from engine.ledger_join import Reuse
     from engine.outcome import OptimizationResult
 
@@ -119,40 +119,8 @@ def _one(
     if estimate is None:
         raise AssertionError("neither run nor foreseen")
     if not as_json:
-        show_estimate(settings, estimate)
-    return _estimate_json(settings, estimate)
-
-
-def show_estimate(settings: PromptOptimizationModel, estimate: Estimate) -> None:
-    """Print what a run would cost."""
-    from rich.table import Table
-
-    table = Table(title=f"{settings.name}: nothing was called; at the most this would be used", title_justify="left")
-    for column in ("endpoint", "calls", "prompt tokens", "completion tokens", "cost"):
-        table.add_column(column, justify="left" if column == "endpoint" else "right")
-    for part in estimate.parts:
-        cost = "no price set" if part.cost_high is None else f"{part.cost_high:,.4f} {estimate.currency}"
-        table.add_row(
-            part.name,
-            f"{part.calls_low:,} to {part.calls_high:,}",
-            f"{part.prompt_tokens_high:,}",
-            f"{part.completion_tokens_high:,}",
-            cost,
-        )
-    out().print(table)
-    if estimate.cost_high is not None:
-        out().print(f"at the most {estimate.cost_high:,.4f} {estimate.currency}; a budget in the configuration caps it")
-
-
-def _estimate_json(settings: PromptOptimizationModel, estimate: Estimate) -> dict[str, Any]:
-    return {
-        "optimization": settings.name,
-        "dry_run": True,
-        "calls_at_most": estimate.calls_high,
-        "tokens_at_most": estimate.tokens_high,
-        "cost_at_most": estimate.cost_high,
-        "currency": estimate.currency,
-    }
+        show_estimate(settings.name, estimate)
+    return estimate_json(settings.name, estimate)
 
 
 def show_result(result: OptimizationResult) -> None:

@@ -29,7 +29,7 @@ def gate_questions(
 ) -> tuple[Question, ...]:
     """Return the questions of one verdict: coverage, variables (where known), each slice, and the difference.
 
-    The difference is what remains: where the prompt is not promoted and no other question says why, it does.
+    The gate names one reason. Where that is a slice, the difference itself was found good.
     """
     found = [Question("coverage", "passed" if rows else "need_more_data", f"{rows} of {total} rows scored for both")]
     if lost_variables is not None:
@@ -39,10 +39,10 @@ def gate_questions(
         told = f"{line.seed_score:.3f} -> {line.best_score:.3f} on {line.rows} rows"
         worse = f"on the slice {line.name}={line.value} (" in reason
         found.append(Question(f"slice {line.name}={line.value}", "kept" if worse else "passed", told))
-    is_told = any(question.outcome != "passed" for question in found)
-    outcome = "passed" if status == "promoted" or is_told else status
-    told = reason if not is_told else "see the question that failed"
-    return (*found, Question("difference", outcome, told))
+    by_slice = any(question.outcome != "passed" for question in found if question.name.startswith("slice "))
+    if status == "promoted" or by_slice:
+        return (*found, Question("difference", "passed", "see the slice that failed" if by_slice else reason))
+    return (*found, Question("difference", status, reason))
 
 
 def record_questions(result: Mapping[str, Any], verdict: str, slices: Sequence[SliceLine]) -> tuple[Question, ...]:

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from engine.estimate import Estimate
 
 
-def show_estimate(name: str, estimate: Estimate) -> None:
-    """Print what a run of the optimization ``name`` would cost."""
+def show_estimate(name: str, estimate: Estimate, *, capped: bool = True) -> None:
+    """Print what a run of the optimization ``name`` would cost; ``capped``: the configured budget bounds it."""
     from rich.table import Table
 
     table = Table(title=f"{name}: nothing was called; at the most this would be used", title_justify="left")
@@ -28,7 +28,8 @@ def show_estimate(name: str, estimate: Estimate) -> None:
         )
     out().print(table)
     if estimate.cost_high is not None:
-        out().print(f"at the most {estimate.cost_high:,.4f} {estimate.currency}; a budget in the configuration caps it")
+        hint = "; a budget in the configuration caps it" if capped else ""
+        out().print(f"at the most {estimate.cost_high:,.4f} {estimate.currency}{hint}")
 
 
 def estimate_json(name: str, estimate: Estimate) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def command(
     The current prompt answers a sample of the rows. Each answer is judged twice, which shows the judge's noise; once
     more with the two texts swapped, where the judge compares texts, which shows whether their order counts; and
     against labels, where there are any. A judge below judge_check.min_agreement, or below min_kappa against labels,
-    gets a warning. What the ledger has is not paid for again; Writes judge_check.json into the run directory.
+    gets a warning. What the ledger has is not paid for again. Writes judge_check.json into the run directory.
 
     \b
       promptmill judge-check --config conf/migration.yaml --dry-run
@@ -97,7 +97,7 @@ def command(
         if as_json:
             print(json.dumps(estimate_json(settings.name, estimate), indent=2, ensure_ascii=False))
         else:
-            show_estimate(settings.name, estimate)
+            show_estimate(settings.name, estimate, capped=False)
     elif as_json:
         print(json.dumps(found.to_json(), indent=2, ensure_ascii=False))
     else:

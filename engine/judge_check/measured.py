@@ -40,11 +40,13 @@ def keep(storage: Storage, judge: Judge, *, answers: int, self_agreement: float,
 
 
 def find(storage: Storage, judge: Judge) -> Measured | None:
-    """Return what was measured of this judge, ``None`` where nothing was (or by a later promptmill)."""
+    """Return what was measured of this judge, ``None`` where nothing was, or by a later promptmill."""
     try:
         content = read_whole(_path(storage, judge))
         found = json.loads(content) if content else {}
-        return Measured(**{k: v for k, v in found.items() if k != "format"}) if found.get("format") == 1 else None
+        if found.pop("format", None) != FORMAT_VERSION:
+            return None
+        return Measured(**found)
     except (OSError, ValueError, TypeError):
         log.warning("the measured noise of the judge %s can't be read", judge.name, exc_info=True)
         return None

@@ -9,8 +9,10 @@ import planted_world as world
 import pytest
 
 from engine.errors import CoverageError, InputError
-from engine.judge_check import noise_variance, prepare
+from engine.judge_check import measured, noise_variance, prepare
 from engine.scripted_endpoint import Reply, ScriptedEndpoint
+from engine.storage import Storage
+from udfs.endpoint import Endpoint
 from udfs.scorers import build_mix
 
 
@@ -204,6 +206,23 @@ def test_a_judge_that_was_never_measured_has_no_noise_to_give(make):
     """Nothing is not zero."""
     w = make(judges.perfect)
     assert noise_variance(w.prepared().storage, build_mix([{"judge": "equivalence"}], w.prepared().target)) is None
+
+
+def test_noise_kept_by_the_first_version_is_found(tmp_path):
+    """The file of format 1 loads for ever; one of a later format, or a broken one, is as good as none."""
+    judge = build_mix([{"judge": "equivalence"}], Endpoint("judge"))
+    storage = Storage(str(tmp_path), str(tmp_path))
+    measured.keep(storage, judge[0].scorer, answers=3, self_agreement=1.0, noise_variance=0.0)
+    (path,) = (tmp_path / "judges" / "v1").iterdir()
+    first = (
+        '{"format": 1, "endpoint_id": "e", "judge_id": "j", "answers": 200, "self_agreement": 0.9, '
+        '"noise_variance": 0.05, "measured_at": 1795260000.0}'
+    )
+    path.write_text(first)
+    assert noise_variance(storage, judge) == 0.05
+    for other in (first.replace('"format": 1', '"format": 2'), "{", ""):
+        path.write_text(other)
+        assert noise_variance(storage, judge) is None
 
 
 @pytest.mark.parametrize(

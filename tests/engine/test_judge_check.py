@@ -34,7 +34,7 @@ class World:
 def make(spark, tmp_path):
     servers = []
 
-    def made(judge, *, target=judges.half_right, rows=40, **options):
+    def made(judge, *, target=judges.half_right, rows=20, **options):
         ends = ScriptedEndpoint(target).__enter__(), ScriptedEndpoint(judge).__enter__()
         servers.extend(ends)
         return World(spark, tmp_path, *ends, rows=rows, **options)
@@ -44,14 +44,13 @@ def make(spark, tmp_path):
         server.__exit__(None, None, None)
 
 
-def label_file(folder, *, wrong=0, count=40):
-    """Write the true labels of both kinds of answers, the first ``wrong`` ones turned round."""
+def label_file(folder, count=20):
+    """Write the true labels of both kinds of answers."""
     lines = []
     for number, word in enumerate(world.words(count)):
         right = number % 2 == 0
-        label = right if number >= wrong else not right
         output = word.upper() if right else f"no {word}"
-        lines.append({"inputs": {"word": word}, "output": output, "label": "same" if label else "different"})
+        lines.append({"inputs": {"word": word}, "output": output, "label": "same" if right else "different"})
     path = folder / "labels.jsonl"
     path.write_text("\n".join(map(json.dumps, lines)))
     return str(path)
@@ -65,19 +64,20 @@ def test_a_perfect_judge_gets_no_warning(make, tmp_path):
     assert judge.warnings == ()
     assert (judge.repeat.agreement.value, judge.repeat.noise_sd, found.noise_sd) == (1.0, 0.0, 0.0)
     assert (judge.order.agreement.value, judge.order.shift) == (1.0, 0.0)
-    assert (judge.labels.agreement.value, judge.labels.agreement.of, judge.labels.kappa) == (1.0, 40, 1.0)
+    assert (judge.labels.agreement.value, judge.labels.agreement.of, judge.labels.kappa) == (1.0, 20, 1.0)
     assert found.not_judges == ("exact_match",)
     written = json.loads(Path(found.run_dir, "judge_check.json").read_text())
     assert written["warnings"] == []
-    assert written["judges"][0]["labels"]["confusion"] == {"same": {"same": 20}, "different": {"different": 20}}
-    assert written["judges"][0]["verdicts"] == {"same": 20, "different": 40}
+    assert written["judges"][0]["labels"]["confusion"] == {"same": {"same": 10}, "different": {"different": 10}}
+    assert written["judges"][0]["verdicts"] == {"same": 10, "different": 20}
 
 
 def test_a_noisy_judge_is_measured_at_its_rate(make):
     """Flipping a fifth of its verdicts, a judge agrees with itself on 68 %, with a noise variance of 0.16."""
     rate, rows = 0.2, 400
     w = make(judges.noisy(rate), rows=rows, extra=f"judge_check: {{rows: {rows}}}")
-    found = w.check()
+    prepared = w.prepared()
+    found = prepared.run()
     (judge,) = found.judges
     differ = 2 * rate * (1 - rate)
     four_sigma = 4 * math.sqrt(differ * (1 - differ) / rows)
@@ -90,7 +90,7 @@ def test_a_noisy_judge_is_measured_at_its_rate(make):
     assert any("agrees with itself" in warning for warning in judge.warnings)
     assert not any("order counts" in warning for warning in judge.warnings), "noise is no liking for an order"
     assert {case.asked for case in judge.contradictions} <= {"again", "in the other order"}
-    kept = noise_variance(w.prepared().storage, w.prepared().mix)
+    kept = noise_variance(prepared.storage, prepared.mix)
     assert kept == pytest.approx(found.noise_sd**2)
 
 
@@ -196,16 +196,17 @@ def test_replies_that_are_no_verdicts_are_counted(make):
 def test_scorers_that_compute_are_told_as_no_judges(make):
     """Without a judge nothing is called, and the noise is none."""
     w = make(judges.perfect, scorers="[exact_match, token_f1]")
-    found = w.check()
+    prepared = w.prepared()
+    found = prepared.run()
     assert (found.judges, found.not_judges, found.noise_sd) == ((), ("exact_match", "token_f1"), 0.0)
     assert not w.target.calls
-    assert noise_variance(w.prepared().storage, w.prepared().mix) == 0.0
+    assert noise_variance(prepared.storage, prepared.mix) == 0.0
 
 
-def test_a_judge_that_was_never_measured_has_no_noise_to_give(make):
+def test_a_judge_that_was_never_measured_has_no_noise_to_give(tmp_path):
     """Nothing is not zero."""
-    w = make(judges.perfect)
-    assert noise_variance(w.prepared().storage, build_mix([{"judge": "equivalence"}], w.prepared().target)) is None
+    judge = build_mix([{"judge": "equivalence"}], Endpoint("judge"))
+    assert noise_variance(Storage(str(tmp_path), str(tmp_path)), judge) is None
 
 
 def test_noise_kept_by_the_first_version_is_found(tmp_path):

@@ -15,6 +15,7 @@ from engine import gate, registry
 from engine.config import AppConfig, PromptOptimizationModel
 from engine.errors import InputError
 from engine.evaluate import Evaluation, check_rows
+from engine.judge_check import doubts
 from engine.ledger_compaction import compact_if_worthwhile
 from engine.ledger_join import Reuse
 from engine.ledger_uses import record_use
@@ -61,7 +62,10 @@ class Challenger:
 
 @dataclass(frozen=True)
 class Challenge:
-    """All verdicts. ``status`` is the best of them; ``table`` is where the rows' results are (Parquet)."""
+    """All verdicts. ``status`` is the best of them; ``table`` is where the rows' results are (Parquet).
+
+    ``doubts`` say what is not known, or known to be bad, of the judges that the scores rest on.
+    """
 
     optimization: str
     status: str
@@ -74,6 +78,7 @@ class Challenge:
     seconds: float
     run_dir: str
     table: str
+    doubts: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return what is written to ``gate.json``."""
@@ -161,6 +166,7 @@ def challenge(
         seconds=round(time.monotonic() - started, 3),
         run_dir=state.run_dir,
         table=storage.folder(name),
+        doubts=doubts(storage, mix, min_agreement=settings.judge_check.min_agreement),
     )
 
 

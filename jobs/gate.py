@@ -126,9 +126,13 @@ def command(
 
 def show_challenge(found: Challenge) -> None:
     """Print each prompt's verdict and what it rests on."""
+    from rich.markup import escape
+
     console = out()
     for one_ in found.prompts:
         _show(one_, found)
+    for doubt in found.doubts:
+        console.print(f"[yellow]  {escape(doubt)}[/]")
     cost = "" if found.cost is None else f", {found.cost['amount']:.4f} {found.cost['currency']}"
     console.print(
         f"  {found.calls['made']:,} calls ({found.calls['reused']:,} more answered by the ledger), "

@@ -84,6 +84,21 @@ def noise_variance(storage: Storage, mix: Sequence[Weighted]) -> float | None:
     return mixed_noise_variance(mix, of_judge)
 
 
+def doubts(storage: Storage, mix: Sequence[Weighted], *, min_agreement: float) -> tuple[str, ...]:
+    """Return what a reader of a verdict must know of the judges in ``mix``: never measured, or found wanting."""
+    told = []
+    for judge in (weighted.scorer for weighted in mix if isinstance(weighted.scorer, Judge)):
+        found = find(storage, judge)
+        if found is None:
+            told.append(f"the judge {judge.name} was never measured here; promptmill judge-check does it")
+        elif found.self_agreement < min_agreement:
+            told.append(
+                f"the judge {judge.name} agrees with itself on {found.self_agreement:.0%} of {found.answers:,} answers "
+                f"only, less than the {min_agreement:.0%} that are wanted"
+            )
+    return tuple(told)
+
+
 def _path(storage: Storage, judge: Judge) -> str:
     name = hashlib.sha256(f"{judge.endpoint.endpoint_id}|{judge.judge_id}".encode()).hexdigest()
     return f"{storage.root}/judges/v1/{name}.json"

@@ -9,7 +9,7 @@ import planted_world as world
 import pytest
 
 from engine.errors import CoverageError, InputError
-from engine.judge_check import measured, noise_variance, prepare
+from engine.judge_check import doubts, measured, noise_variance, prepare
 from engine.scripted_endpoint import Reply, ScriptedEndpoint
 from engine.storage import Storage
 from udfs.endpoint import Endpoint
@@ -221,9 +221,12 @@ def test_noise_kept_by_the_first_version_is_found(tmp_path):
     )
     path.write_text(first)
     assert noise_variance(storage, judge) == 0.05
+    assert doubts(storage, judge, min_agreement=0.9) == ()
+    assert "agrees with itself on 90% of 200" in doubts(storage, judge, min_agreement=0.95)[0]
     for other in (first.replace('"format": 1', '"format": 2'), "{", ""):
         path.write_text(other)
         assert noise_variance(storage, judge) is None
+        assert "never measured" in doubts(storage, judge, min_agreement=0.9)[0]
 
 
 @pytest.mark.parametrize(

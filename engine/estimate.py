@@ -16,7 +16,7 @@ from udfs.endpoint import Endpoint
 from udfs.prompt import Prompt
 
 # An answer's length where the endpoint has no max_tokens, and a judge's or a reflection's reply.
-_ANSWER_TOKENS, _VERDICT_TOKENS, _REFLECTION_TOKENS = 256, 120, 600
+ANSWER_TOKENS, VERDICT_TOKENS, _REFLECTION_TOKENS = 256, 120, 600
 # Judges see the row and their own instructions.
 _JUDGE_PROMPT_TOKENS = 400
 # New prompts are longer than the seed: so much, in tokens, is assumed for a candidate.
@@ -92,15 +92,15 @@ def estimate(
         high = min(high, budget.max_metric_calls)
     low = min(low, high)
     prompt_each = pair_tokens(seed, split, search, None) if proposals else _prompt_tokens(seed, split)
-    answer_each = target.sampling.max_tokens or _ANSWER_TOKENS
-    parts = [_part(f"target {target.name}", target, low, high, prompt_each, answer_each)]
+    answer_each = target.sampling.max_tokens or ANSWER_TOKENS
+    parts = [part(f"target {target.name}", target, low, high, prompt_each, answer_each)]
     for judge in judges:
         asked = prompt_each + answer_each + _JUDGE_PROMPT_TOKENS
-        parts.append(_part(f"judge {judge.name}", judge, low, high, asked, _VERDICT_TOKENS))
+        parts.append(part(f"judge {judge.name}", judge, low, high, asked, VERDICT_TOKENS))
     if reflection is not None and search.asks_reflection:
         asked = _reflection_calls(search, proposals, batch)
         reply = reflection.sampling.max_tokens or _REFLECTION_TOKENS
-        parts.append(_part(f"reflection {reflection.name}", reflection, 0, asked, search.reflection_tokens, reply))
+        parts.append(part(f"reflection {reflection.name}", reflection, 0, asked, search.reflection_tokens, reply))
     priced = [e.price for e in (target, reflection, *judges) if e is not None and e.price is not None]
     return Estimate(
         tuple(parts), prompt_each + answer_each, priced[0].currency if priced else None, budget.max_metric_calls
@@ -117,7 +117,7 @@ def pair_tokens(seed: Prompt, split: Split, search: SearchSettings, target: Endp
         shown = split.train[:_SAMPLED_ROWS]
         lengths = [tokens_in(row.inputs + (row.expectations or "") + seed.text()) for row in shown]
         growth = max(growth, search.num_demos * sum(lengths) / max(1, len(lengths)))
-    answer = (target.sampling.max_tokens or _ANSWER_TOKENS) if target else 0
+    answer = (target.sampling.max_tokens or ANSWER_TOKENS) if target else 0
     return _prompt_tokens(seed, split) + min(growth, search.max_prompt_tokens) + answer
 
 
@@ -135,7 +135,8 @@ def _reflection_calls(search: SearchSettings, proposals: int, batch: int) -> int
     return math.ceil(proposals * share) * each + once
 
 
-def _part(name: str, endpoint: Endpoint, low: int, high: int, prompt_each: float, answer_each: float) -> Part:
+def part(name: str, endpoint: Endpoint, low: int, high: int, prompt_each: float, answer_each: float) -> Part:
+    """Return the bill of so many calls, each with so many tokens of prompt and of answer."""
     prompt, completion = int(high * prompt_each), int(high * answer_each)
     cost = endpoint.price.cost(prompt, completion) if endpoint.price else None
     return Part(name, low, high, prompt, completion, cost)

@@ -31,6 +31,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
 from engine.errors import EvaluationError, InputError
+from engine.given_answers import given_item
 from engine.ledger_join import GIVEN, Asked, Remembered, Reuse, given_to, join_ledger, known_to
 from engine.progress import Progress, watch_tasks
 from engine.rows import Row
@@ -92,7 +93,8 @@ class Evaluation:
 
     ``usage`` is mutated by every evaluation; everything else stays as it is. ``local_row_ids`` are the rows that
     :meth:`rollouts` may be asked for. Credentials are read here, on the driver, whose environment holds them; with
-    ``reuse.replay`` none are, and no endpoint is called. ``began_at`` is in seconds since 1970.
+    ``reuse.replay`` none are, and no endpoint is called. ``began_at`` is in seconds since 1970. With another
+    ``verdict_sample`` judges are asked once more what they were asked before.
 
     Raises:
         InputError: the variable that holds an endpoint's key is not set.
@@ -109,6 +111,7 @@ class Evaluation:
     local_row_ids: frozenset[str] = frozenset()
     reuse: Reuse = field(default_factory=Reuse)
     began_at: float = field(default_factory=time.time)
+    verdict_sample: int = 0
     _remembered: Remembered | None = None
 
     def __post_init__(self) -> None:
@@ -189,23 +192,39 @@ class Evaluation:
         A small stage runs here, a larger one as a Spark job, both through the same code; see :meth:`frame` for
         ``allowance`` and what is raised.
         """
-        known = self._remember()
-        unique = {
-            (prompt.candidate_id, row.row_id): known.attach(
-                Item(prompt.candidate_id, row.row_id, row.inputs, row.expectations)
-            )
+        items = [
+            Item(prompt.candidate_id, row.row_id, row.inputs, row.expectations)
             for prompt, rows in pairs
             for row in rows
-        }
+        ]
+        by_pair = self._by_pair([prompt for prompt, _ in pairs], items, stage, allowance)
+        return [[by_pair[prompt.candidate_id, row.row_id] for row in rows] for prompt, rows in pairs]
+
+    def verdicts(
+        self, answers: Sequence[tuple[Row, str]], *, stage: str, allowance: Allowance | None = None
+    ) -> list[Rollout]:
+        """Have the mix score answers that are given as (row, output); return one rollout each, in order.
+
+        The endpoint itself is not asked. See :meth:`frame` for ``allowance`` and what is raised.
+        """
+        items = [given_item(row, output, self.endpoint.endpoint_id) for row, output in answers]
+        by_pair = self._by_pair([], items, stage, allowance)
+        self.usage.reused -= len(by_pair)  # the answers were given: the ledger saved nothing
+        return [by_pair[item.candidate_id, item.row_id] for item in items]
+
+    def _by_pair(
+        self, prompts: Sequence[Prompt], items: Sequence[Item], stage: str, allowance: Allowance | None
+    ) -> dict[tuple[str, str], Rollout]:
+        known = self._remember()
+        unique = {(item.candidate_id, item.row_id): known.attach(item) for item in items}
         self.progress.stage(stage, len(unique), currency=self._currency)
         run = self._run_here if len(unique) <= self.small_stage_items else self._run_on_spark
-        found = run([prompt for prompt, _ in pairs], list(unique.values()), stage, allowance)
+        found = run(prompts, list(unique.values()), stage, allowance)
         missed = [r.error.message for r in found if r.error and r.error.kind is ErrorKind.NOT_IN_LEDGER]
         self._check_replay(len(missed), len(unique), min(missed, default=None))
-        by_pair = {(rollout.candidate_id, rollout.row_id): rollout for rollout in found}
         self.usage.add(found)
         self.progress.ended(found)
-        return [[by_pair[prompt.candidate_id, row.row_id] for row in rows] for prompt, rows in pairs]
+        return {(rollout.candidate_id, rollout.row_id): rollout for rollout in found}
 
     @property
     def _currency(self) -> str:
@@ -298,6 +317,7 @@ class Evaluation:
             evaluation_id=f"e{uuid.uuid4().hex[:16]}",
             run_id=self.run_id,
             tasks=tasks,
+            verdict_sample=self.verdict_sample,
             allowance=allowance or Allowance(),
             replay=self.reuse.replay,
         )

@@ -138,7 +138,7 @@ class Remembered:
         """Return the item with its answer, and all verdicts over its row: another candidate may have answered alike."""
         answer = self._answers.get(answer_key(self._asked.endpoint_id, item.candidate_id, item.row_id))
         verdicts = self._verdicts.get(item.row_id, {}).values()
-        return replace(item, known=(*((answer,) if answer else ()), *verdicts))
+        return replace(item, known=(*item.known, *((answer,) if answer else ()), *verdicts))
 
     def _add(self, entries: dict[str, Entry]) -> None:
         for key, found in entries.items():

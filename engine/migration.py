@@ -328,7 +328,7 @@ def default_run_dir(app: AppConfig, name: str) -> str:
 
 def fingerprint(settings: PromptOptimizationModel, seed: Prompt, *, program: str | None = None) -> str:
     """What must be the same for a run to be gone on with: all but where the endpoints stand and what is allowed."""
-    kept = settings.model_dump(mode="json", exclude={"budget", "source_model", "scorers"})
+    kept = settings.model_dump(mode="json", exclude={"budget", "source_model", "scorers", "judge_check"})
     if program:
         kept["program"] = program
     # Scorers made in Python are known by their names.

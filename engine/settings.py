@@ -74,6 +74,14 @@ class GateSettings(Settings):
     finalists: int = Field(default=3, ge=1, le=20, description="candidates that begin the race, the best on val")
 
 
+class JudgeCheckSettings(Settings):
+    """How ``promptmill judge-check`` measures judges, and below what it warns."""
+
+    rows: int = Field(default=200, ge=2, le=10_000, description="rows of the data set whose answers are judged")
+    min_agreement: Share = 0.8
+    min_kappa: float = Field(default=0.6, ge=-1.0, le=1.0)
+
+
 class SearchSettings(Settings):
     """How candidates are found. ``proposer`` may be one name or a list, used in turn.
 

@@ -148,7 +148,7 @@ def entry_of(
         endpoint_id=endpoint.endpoint_id,
         candidate_id=item.candidate_id,
         row_id=item.row_id,
-        sample=plan.sample,
+        sample=plan.verdict_sample if kind == "verdict" else plan.sample,
         output=answer.text if answer else None,
         error_kind=failure.kind.value if failure else None,
         error_message=failure.message if failure else None,

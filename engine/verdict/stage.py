@@ -102,7 +102,8 @@ def _val_gain(found: SearchResult, candidate: Candidate, min_coverage: float) ->
     history = found.history
     if history.val_coverage(candidate) < min_coverage:
         return 0.0
-    return history.paired_difference(candidate, history.seed) or 0.0
+    differences = history.differences(candidate, history.seed)
+    return differences.mean if differences.rows else 0.0
 
 
 def _without_challenger(

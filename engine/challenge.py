@@ -13,13 +13,14 @@ from pyspark.sql import DataFrame, SparkSession
 
 from engine import gate, registry
 from engine.config import AppConfig, PromptOptimizationModel
+from engine.coverage import check_frame_coverage
 from engine.errors import InputError
 from engine.evaluate import Evaluation, check_rows
 from engine.judge_check import doubts
 from engine.ledger_compaction import compact_if_worthwhile
 from engine.ledger_join import Reuse
 from engine.ledger_uses import record_use
-from engine.migration import check_frame_coverage, default_run_dir, fingerprint, seed_prompt
+from engine.migration import default_run_dir, fingerprint, seed_prompt
 from engine.progress import Progress
 from engine.questions import Question, gate_questions
 from engine.record import SliceLine
@@ -30,6 +31,8 @@ from engine.sources import load_rows
 from engine.split import split_rows
 from engine.storage import Storage
 from engine.tracking import set_up
+from engine.verdict import paired as paired_rows
+from engine.verdict.race import Answer
 from udfs.prompt import Prompt
 from udfs.scorers import build_mix
 
@@ -191,10 +194,10 @@ def _verdict(
     total: int,
 ) -> Challenger:
     """Ask the gate about one prompt; the only place here that knows how it decides."""
-    paired = gate.pair(result, rows, base, prompt)
+    paired = paired_rows.pair(result, rows, base, prompt)
     verdict = gate.judge(paired, base, prompt, strict, slices=settings.slices, rng_seed=settings.search.seed)
-    won, lost = gate.flips(paired)
-    status = "promoted" if verdict.promote else "need_more_data" if verdict.uncertain else "kept"
+    won, lost = paired_rows.flips(paired)
+    status = "promoted" if verdict.promote else "need_more_data" if verdict.answer is Answer.NEED_MORE_DATA else "kept"
     lost_variables = sorted(base.variables - prompt.variables)
     return Challenger(
         place=place,

@@ -34,12 +34,12 @@ from engine.migration import default_run_dir, fingerprint, seed_prompt
 from engine.progress import Progress
 from engine.rows import Row
 from engine.run_state import RunState
-from engine.search.guards import CHARACTERS_PER_TOKEN
 from engine.session import configured_session
 from engine.settings import JudgeCheckSettings
 from engine.sources import load_rows
 from engine.split import sample_rows
 from engine.storage import Storage
+from engine.token_estimate import tokens_in
 from engine.tracking import set_up
 from udfs.endpoint import Endpoint
 from udfs.errors import ErrorKind
@@ -290,7 +290,7 @@ def _subject(row: Row, output: str | None) -> Subject:
 
 
 def _length(messages: Sequence[dict[str, str]]) -> float:
-    return sum(len(message["content"]) for message in messages) / CHARACTERS_PER_TOKEN
+    return sum(tokens_in(message["content"]) for message in messages)
 
 
 def _mean(lengths: Sequence[float]) -> float:

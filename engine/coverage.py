@@ -6,7 +6,11 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
+
 from engine.errors import CoverageError
+from udfs.prompt import Prompt
 from udfs.rollout import Rollout
 
 
@@ -31,6 +35,34 @@ def check_coverage(rollouts: Sequence[Rollout], min_coverage: float, what: str) 
     kinds = Counter(r.error.kind.value if r.error else "unknown" for r in missing)
     example = next((r.error.message for r in missing if r.error), "")
     raise coverage_error(what, len(rollouts), len(missing), dict(kinds), example, min_coverage)
+
+
+def check_frame_coverage(result: DataFrame, prompts: list[Prompt], min_coverage: float, what: str) -> None:
+    """Make sure that enough rows of an evaluation's result were scored for each prompt.
+
+    Raises:
+        CoverageError: too many were not.
+    """
+    missing = F.col("score").isNull()
+    for prompt in prompts:
+        lines = result.where(F.col("candidate_id") == prompt.candidate_id)
+        counted = lines.agg(F.count(F.lit(1)).alias("rows"), F.sum(missing.cast("bigint")).alias("missing")).collect()[
+            0
+        ]
+        rows, lacking = int(counted["rows"]), int(counted["missing"] or 0)
+        if not rows:
+            continue  # nothing was asked for it: the budget was spent
+        if lacking > allowed_unscored(rows, min_coverage) or lacking == rows:
+            kinds = (
+                lines.where(missing)
+                .groupBy("error.kind")
+                .agg(F.count(F.lit(1)).alias("n"), F.min("error.message").alias("example"))
+            )
+            found = {line["kind"] or "unknown": (int(line["n"]), line["example"]) for line in kinds.collect()}
+            example = next((text for _, text in found.values() if text), "")
+            raise coverage_error(
+                what, rows, lacking, {kind: n for kind, (n, _) in found.items()}, example, min_coverage
+            )
 
 
 def coverage_error(

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from engine.search.guards import CHARACTERS_PER_TOKEN
+from engine.errors import InputError
+from engine.proposers.mipro import MIPRO_CALLS
 from engine.settings import BudgetSettings, SearchSettings
 from engine.split import Split
+from engine.token_estimate import tokens_in
 from udfs.endpoint import Endpoint
 from udfs.prompt import Prompt
 
 # An answer's length where the endpoint has no max_tokens, and a judge's or a reflection's reply.
-_ANSWER_TOKENS, _VERDICT_TOKENS, _REFLECTION_TOKENS = 256, 120, 600
+ANSWER_TOKENS, VERDICT_TOKENS, _REFLECTION_TOKENS = 256, 120, 600
 # Judges see the row and their own instructions.
 _JUDGE_PROMPT_TOKENS = 400
 # New prompts are longer than the seed: so much, in tokens, is assumed for a candidate.
 _CANDIDATE_GROWTH_TOKENS = 150
+# Proposers whose prompts show training rows; none of them asks the reflection model for each of its proposals.
+_SHOW_ROWS = frozenset({"demos", "mipro"})
 # Rows whose lengths are looked at.
 _SAMPLED_ROWS = 200
 
@@ -69,31 +74,33 @@ def estimate(
     reflection: Endpoint | None,
     judges: Sequence[Endpoint],
     gate_rows: int,
+    finalist_calls: int,
     budget: BudgetSettings,
 ) -> Estimate:
     """Foresee calls, tokens and money; calls nothing.
 
     At the least: the seed on val and holdout, with nothing reused. At the most: every proposal accepted and scored on
-    all of val, within the budget's ``max_metric_calls``.
+    all of val, within the budget's ``max_metric_calls``. ``finalist_calls`` are those that the gate may make beside the
+    seed's and the winner's.
     """
     val = len(split.val)
     proposals = search.num_candidates * search.max_steps
     batch = min(search.minibatch_size, len(split.train))
     low = val + gate_rows
-    high = val + proposals * (2 * batch + val) + 2 * gate_rows
+    high = val + proposals * (2 * batch + val) + 2 * gate_rows + finalist_calls
     if budget.max_metric_calls is not None:
         high = min(high, budget.max_metric_calls)
     low = min(low, high)
     prompt_each = pair_tokens(seed, split, search, None) if proposals else _prompt_tokens(seed, split)
-    answer_each = target.sampling.max_tokens or _ANSWER_TOKENS
-    parts = [_part(f"target {target.name}", target, low, high, prompt_each, answer_each)]
+    answer_each = target.sampling.max_tokens or ANSWER_TOKENS
+    parts = [part(f"target {target.name}", target, low, high, prompt_each, answer_each)]
     for judge in judges:
         asked = prompt_each + answer_each + _JUDGE_PROMPT_TOKENS
-        parts.append(_part(f"judge {judge.name}", judge, low, high, asked, _VERDICT_TOKENS))
-    if reflection is not None and "gepa" in search.proposer:
-        asked = -(-proposals * search.proposer.count("gepa") // len(search.proposer))
+        parts.append(part(f"judge {judge.name}", judge, low, high, asked, VERDICT_TOKENS))
+    if reflection is not None and search.asks_reflection:
+        asked = _reflection_calls(search, proposals, batch)
         reply = reflection.sampling.max_tokens or _REFLECTION_TOKENS
-        parts.append(_part(f"reflection {reflection.name}", reflection, 0, asked, search.reflection_tokens, reply))
+        parts.append(part(f"reflection {reflection.name}", reflection, 0, asked, search.reflection_tokens, reply))
     priced = [e.price for e in (target, reflection, *judges) if e is not None and e.price is not None]
     return Estimate(
         tuple(parts), prompt_each + answer_each, priced[0].currency if priced else None, budget.max_metric_calls
@@ -106,15 +113,30 @@ def pair_tokens(seed: Prompt, split: Split, search: SearchSettings, target: Endp
     Candidates are longer than the seed: by an instruction, or by as many demonstrations as are asked for.
     """
     growth = float(_CANDIDATE_GROWTH_TOKENS)
-    if "demos" in search.proposer:
+    if _SHOW_ROWS.intersection(search.proposers):
         shown = split.train[:_SAMPLED_ROWS]
-        lengths = [len(row.inputs) + len(row.expectations or "") + len(seed.text()) for row in shown]
-        growth = max(growth, search.num_demos * sum(lengths) / max(1, len(lengths)) / CHARACTERS_PER_TOKEN)
-    answer = (target.sampling.max_tokens or _ANSWER_TOKENS) if target else 0
+        lengths = [tokens_in(row.inputs + (row.expectations or "") + seed.text()) for row in shown]
+        growth = max(growth, search.num_demos * sum(lengths) / max(1, len(lengths)))
+    answer = (target.sampling.max_tokens or ANSWER_TOKENS) if target else 0
     return _prompt_tokens(seed, split) + min(growth, search.max_prompt_tokens) + answer
 
 
-def _part(name: str, endpoint: Endpoint, low: int, high: int, prompt_each: float, answer_each: float) -> Part:
+def _reflection_calls(search: SearchSettings, proposals: int, batch: int) -> int:
+    """The most calls to the reflection model: one a proposal, more where many failures are summed up first."""
+    names = search.proposers
+    asking = [name for name in names if name not in _SHOW_ROWS]
+    # A bandit may give every slot to any of them.
+    share = float(bool(asking)) if search.is_auto else len(asking) / len(names)
+    each = 1
+    large = search.reflection_map_reduce_from
+    if "gepa" in asking and large is not None and batch >= large:
+        each += math.isqrt(batch)
+    once = MIPRO_CALLS if "mipro" in names else 0
+    return math.ceil(proposals * share) * each + once
+
+
+def part(name: str, endpoint: Endpoint, low: int, high: int, prompt_each: float, answer_each: float) -> Part:
+    """Return the bill of so many calls, each with so many tokens of prompt and of answer."""
     prompt, completion = int(high * prompt_each), int(high * answer_each)
     cost = endpoint.price.cost(prompt, completion) if endpoint.price else None
     return Part(name, low, high, prompt, completion, cost)
@@ -122,5 +144,8 @@ def _part(name: str, endpoint: Endpoint, low: int, high: int, prompt_each: float
 
 def _prompt_tokens(seed: Prompt, split: Split) -> float:
     rows = split.val[:_SAMPLED_ROWS]
-    lengths = [sum(len(m["content"]) for m in seed.messages(json.loads(row.inputs))) for row in rows]
-    return sum(lengths) / len(lengths) / CHARACTERS_PER_TOKEN
+    try:
+        lengths = [sum(tokens_in(m["content"]) for m in seed.messages(json.loads(row.inputs))) for row in rows]
+    except InputError:  # the prompt of a program, which fills it in itself
+        lengths = [tokens_in(seed.text()) + tokens_in(row.inputs) for row in rows]
+    return sum(lengths) / len(lengths)

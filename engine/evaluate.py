@@ -31,7 +31,8 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
 from engine.errors import EvaluationError, InputError
-from engine.ledger_join import Asked, Remembered, Reuse, join_ledger, known_to
+from engine.given_answers import given_item
+from engine.ledger_join import GIVEN, Asked, Remembered, Reuse, given_to, join_ledger, known_to
 from engine.progress import Progress, watch_tasks
 from engine.rows import Row
 from engine.session import parallelism, ship_udfs
@@ -92,7 +93,8 @@ class Evaluation:
 
     ``usage`` is mutated by every evaluation; everything else stays as it is. ``local_row_ids`` are the rows that
     :meth:`rollouts` may be asked for. Credentials are read here, on the driver, whose environment holds them; with
-    ``reuse.replay`` none are, and no endpoint is called. ``began_at`` is in seconds since 1970.
+    ``reuse.replay`` none are, and no endpoint is called. ``began_at`` is in seconds since 1970. With another
+    ``verdict_sample`` judges are asked once more what they were asked before.
 
     Raises:
         InputError: the variable that holds an endpoint's key is not set.
@@ -109,6 +111,7 @@ class Evaluation:
     local_row_ids: frozenset[str] = frozenset()
     reuse: Reuse = field(default_factory=Reuse)
     began_at: float = field(default_factory=time.time)
+    verdict_sample: int = 0
     _remembered: Remembered | None = None
 
     def __post_init__(self) -> None:
@@ -148,13 +151,38 @@ class Evaluation:
         pairs = known.repartition(plan.tasks, "row_id").crossJoin(F.broadcast(ids))
         items = pairs.withColumn("known", known_to(F.col("candidate_id"), F.col("entries"))).drop("entries")
         kept = self._run(plan, items, name=name, stage=stage or name, pairs=total)
+        self._check_replayed(kept, total)
+        self.usage.add_frame(kept)
+        self.progress.finish_stage()
+        return kept
+
+    def given(
+        self, rows: DataFrame, output: Column, *, name: str, total: int, allowance: Allowance | None = None
+    ) -> DataFrame:
+        """Have the mix score answers that are given in the column ``output``; return the result as :meth:`frame` does.
+
+        The endpoint itself is not asked; judges are, unless the ledger has their verdict. The lines' ``candidate_id``
+        is ``given``. Raises what :meth:`frame` raises.
+        """
+        rows = check_rows(rows, self.mix).select("row_id", "inputs", "expectations", output.alias("output"))
+        plan = self._plan([], tasks=self._tasks(total), allowance=allowance)
+        self.progress.stage(name, total, currency=self._currency)
+        known = join_ledger(self.spark, rows, self.storage.ledger, self._asked(), candidate_ids=[])
+        items = known.withColumn("candidate_id", F.lit(GIVEN)).withColumn(
+            "known", given_to(F.col("row_id"), F.col("output"), F.col("entries"), self.endpoint.endpoint_id)
+        )
+        placed = items.drop("entries", "output").repartition(plan.tasks, "row_id")
+        kept = self._run(plan, placed, name=f"{name}-{uuid.uuid4().hex[:12]}", stage=name, pairs=total)
+        self._check_replayed(kept, total)
+        self.usage.add_frame(kept, given=True)
+        self.progress.finish_stage()
+        return kept
+
+    def _check_replayed(self, kept: DataFrame, total: int) -> None:
         if self.reuse.replay:
             lacking = kept.where(F.col("error.kind") == ErrorKind.NOT_IN_LEDGER.value)
             line = lacking.agg(F.count(F.lit(1)).alias("missed"), F.min("error.message").alias("first")).collect()[0]
             self._check_replay(int(line["missed"]), total, line["first"])
-        self.usage.add_frame(kept)
-        self.progress.finish_stage()
-        return kept
 
     def rollouts(
         self, pairs: Sequence[tuple[Prompt, Sequence[Row]]], *, stage: str, allowance: Allowance | None = None
@@ -164,23 +192,39 @@ class Evaluation:
         A small stage runs here, a larger one as a Spark job, both through the same code; see :meth:`frame` for
         ``allowance`` and what is raised.
         """
-        known = self._remember()
-        unique = {
-            (prompt.candidate_id, row.row_id): known.attach(
-                Item(prompt.candidate_id, row.row_id, row.inputs, row.expectations)
-            )
+        items = [
+            Item(prompt.candidate_id, row.row_id, row.inputs, row.expectations)
             for prompt, rows in pairs
             for row in rows
-        }
+        ]
+        by_pair = self._by_pair([prompt for prompt, _ in pairs], items, stage, allowance)
+        return [[by_pair[prompt.candidate_id, row.row_id] for row in rows] for prompt, rows in pairs]
+
+    def verdicts(
+        self, answers: Sequence[tuple[Row, str]], *, stage: str, allowance: Allowance | None = None
+    ) -> list[Rollout]:
+        """Have the mix score answers that are given as (row, output); return one rollout each, in order.
+
+        The endpoint itself is not asked. See :meth:`frame` for ``allowance`` and what is raised.
+        """
+        items = [given_item(row, output, self.endpoint.endpoint_id) for row, output in answers]
+        by_pair = self._by_pair([], items, stage, allowance)
+        self.usage.reused -= len(by_pair)  # the answers were given: the ledger saved nothing
+        return [by_pair[item.candidate_id, item.row_id] for item in items]
+
+    def _by_pair(
+        self, prompts: Sequence[Prompt], items: Sequence[Item], stage: str, allowance: Allowance | None
+    ) -> dict[tuple[str, str], Rollout]:
+        known = self._remember()
+        unique = {(item.candidate_id, item.row_id): known.attach(item) for item in items}
         self.progress.stage(stage, len(unique), currency=self._currency)
         run = self._run_here if len(unique) <= self.small_stage_items else self._run_on_spark
-        found = run([prompt for prompt, _ in pairs], list(unique.values()), stage, allowance)
+        found = run(prompts, list(unique.values()), stage, allowance)
         missed = [r.error.message for r in found if r.error and r.error.kind is ErrorKind.NOT_IN_LEDGER]
         self._check_replay(len(missed), len(unique), min(missed, default=None))
-        by_pair = {(rollout.candidate_id, rollout.row_id): rollout for rollout in found}
         self.usage.add(found)
         self.progress.ended(found)
-        return [[by_pair[prompt.candidate_id, row.row_id] for row in rows] for prompt, rows in pairs]
+        return {(rollout.candidate_id, rollout.row_id): rollout for rollout in found}
 
     @property
     def _currency(self) -> str:
@@ -273,6 +317,7 @@ class Evaluation:
             evaluation_id=f"e{uuid.uuid4().hex[:16]}",
             run_id=self.run_id,
             tasks=tasks,
+            verdict_sample=self.verdict_sample,
             allowance=allowance or Allowance(),
             replay=self.reuse.replay,
         )

@@ -3,220 +3,232 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
-import numpy as np
-from pyspark.sql import Column, DataFrame
-from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
+from pyspark.sql import DataFrame
 
-from engine.record import ErrorLine, RowLine, SliceLine
+from engine.record import LookLine, SliceLine
 from engine.settings import GateSettings
-from engine.statistics import Differences, bootstrap_interval, sign_flip_p_value
+from engine.verdict.claims import Claim, Level
+from engine.verdict.paired import gain, scores, unscored
+from engine.verdict.race import Answer, Look, Race, Standing
+from engine.verdict.slices import slice_lines
 from udfs.prompt import Prompt
 
-# Differences are grouped at this precision before they leave Spark.
-_DECIMALS = 6
-# Lines of each kind that a report shows.
-_SHOWN_ROWS = 20
+BETTER, NO_WORSE = "better", "no_worse"
+
+
+@dataclass(frozen=True)
+class RaceEnd:
+    """How a race on the holdout ended: the leader's standing and claims by name, at the look that was its last.
+
+    ``planned_rows`` is what the last look would have had. ``source_score`` is the recorded answers' own mean score.
+    """
+
+    standing: Standing
+    level: Level
+    claims: Mapping[str, Claim]
+    last: bool
+    planned_rows: int
+    looks: tuple[LookLine, ...] = ()
+    source_score: float | None = None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the rows say to one question: the mean paired difference has to be above ``minimum``.
+
+    ``shown``: it is, with confidence, over all looks and candidates. ``more_rows`` would show it with a power of 80 %
+    if the difference stays as it is; ``None`` where it is shown, or there is nothing to show.
+    """
+
+    minimum: float
+    difference: float
+    interval: tuple[float, float]
+    p_value: float
+    shown: bool
+    more_rows: int | None = None
 
 
 @dataclass(frozen=True)
 class Verdict:
     """The gate's answer and what it rests on. Scores are means by weight over the rows scored for both.
 
-    ``uncertain``: there is a gain, but so many rows can't tell it from chance.
+    ``findings`` are by question: ``better`` than the current prompt, and ``no_worse`` than the recorded answers where
+    that was measured. ``unscored`` counts rows of seed and best that could not be scored.
     """
 
-    promote: bool
+    answer: Answer
     reason: str
     rows: int
+    planned_rows: int
     seed_score: float
     best_score: float
-    difference: float
-    interval: tuple[float, float]
-    p_value: float
+    source_score: float | None
+    findings: Mapping[str, Finding]
     alpha: float
     slices: tuple[SliceLine, ...] = ()
-    uncertain: bool = False
+    looks: tuple[LookLine, ...] = ()
+    unscored: tuple[int, int] = (0, 0)
+    question: str = BETTER
+    dropped: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def promote(self) -> bool:
+        """Whether the new prompt may replace the current one."""
+        return self.answer is Answer.PROMOTE
+
+    @property
+    def difference(self) -> float:
+        """The gain over the current prompt."""
+        return self.findings[BETTER].difference
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The interval of the gain over the current prompt."""
+        return self.findings[BETTER].interval
+
+    @property
+    def p_value(self) -> float:
+        """The p-value of the gain over the current prompt."""
+        return self.findings[BETTER].p_value
+
+    @property
+    def more_rows(self) -> int | None:
+        """How many more rows would settle it; ``None`` where it is settled, or no gain is in sight."""
+        if self.answer is not Answer.NEED_MORE_DATA:
+            return None
+        open_ = [self.findings[name] for name in deciding(self.question) if name in self.findings]
+        wanted = [finding.more_rows for finding in open_ if not finding.shown]
+        return max((rows for rows in wanted if rows is not None), default=None) if None not in wanted else None
+
+
+def deciding(question: str) -> tuple[str, ...]:
+    """Return the names of the findings that a question rests on.
+
+    >>> deciding("both")
+    ('better', 'no_worse')
+    """
+    return (BETTER, NO_WORSE) if question == "both" else (question,)
 
 
 def judge(
-    paired: DataFrame, seed: Prompt, best: Prompt, settings: GateSettings, *, slices: tuple[str, ...], rng_seed: int
+    paired: DataFrame,
+    seed: Prompt,
+    best: Prompt,
+    settings: GateSettings,
+    *,
+    slices: tuple[str, ...],
+    rng_seed: int,
+    race: RaceEnd | None = None,
 ) -> Verdict:
-    """Decide over ``paired`` (see :func:`pair`).
+    """Decide over ``paired`` (see :func:`engine.verdict.paired.pair`), as ``race`` ended; without one, at one look.
 
-    Promotes only if every variable of the seed is still in the prompt, the mean paired difference is above
-    ``min_improvement`` with confidence ``1 - alpha`` (by the interval and by the test), and no slice is worse than
-    ``max_slice_regression`` with the same confidence, corrected for their number.
+    Promotes only if the race did, every variable of the seed is still in the prompt, and no slice is worse than
+    ``max_slice_regression`` with confidence, corrected for their number.
     """
-    differences = _grouped(paired)
-    scores = _scores(paired)
-    interval = bootstrap_interval(differences, alpha=settings.alpha, seed=rng_seed)
-    p_value = sign_flip_p_value(differences, minimum=settings.min_improvement, seed=rng_seed)
-    lines, regressions = _slices(paired, slices, settings, rng_seed)
-    lost = seed.variables - best.variables
-    reason = _objection(differences, interval, p_value, settings)
-    if lost:
-        reason = f"the new prompt has lost the variable {', '.join(sorted(lost))}"
-    elif not reason and regressions:
-        reason = f"worse with confidence on the slice {regressions[0]}"
-    promote = not reason
-    return Verdict(
-        promote=promote,
-        reason=reason or f"better by {differences.mean:+.3f} with confidence {1 - settings.alpha:.0%}",
-        rows=differences.rows,
-        seed_score=scores[0],
-        best_score=scores[1],
-        difference=differences.mean,
-        interval=interval,
-        p_value=p_value,
+    end = race or _one_look(paired, settings, rng_seed)
+    seed_score, best_score = scores(paired)
+    findings = {name: _finding(claim, end) for name, claim in end.claims.items()}
+    lines = slice_lines(paired, slices, settings, rng_seed=rng_seed)
+    verdict = Verdict(
+        answer=end.standing.answer or Answer.NEED_MORE_DATA,
+        reason="",
+        rows=end.claims[BETTER].differences.rows,
+        planned_rows=end.planned_rows,
+        seed_score=seed_score,
+        best_score=best_score,
+        source_score=end.source_score,
+        findings=findings,
         alpha=settings.alpha,
         slices=lines,
-        uncertain=bool(reason)
-        and not lost
-        and not regressions
-        and (differences.rows == 0 or differences.mean > settings.min_improvement),
+        looks=end.looks,
+        unscored=unscored(paired),
+        question=settings.question,
+    )
+    return _reasoned(verdict, settings, lost=sorted(seed.variables - best.variables))
+
+
+def _one_look(paired: DataFrame, settings: GateSettings, rng_seed: int) -> RaceEnd:
+    differences = gain(paired)
+    level = Level(settings.alpha, seed=rng_seed)
+    claim = Claim(differences, settings.min_improvement, settings.worthwhile_gain)
+    race = Race(["best"], level, planned_rows=differences.rows)
+    look = Look(differences.rows, {"best": differences.mean}, {"best": (claim,)}, last=True)
+    return RaceEnd(race.after(look), level, {BETTER: claim}, last=True, planned_rows=differences.rows)
+
+
+def _finding(claim: Claim, end: RaceEnd) -> Finding:
+    among = end.standing.among
+    p_value = min(1.0, end.level.p_value(claim, last=end.last) * among)
+    shown = p_value <= end.level.alpha
+    more = None if shown else end.level.rows_to_show(claim, among=among)
+    return Finding(
+        minimum=claim.minimum,
+        difference=claim.differences.mean,
+        interval=end.level.interval(claim, last=end.last, among=among),
+        p_value=p_value,
+        shown=shown,
+        more_rows=None if more is None else max(1, more - claim.differences.rows),
     )
 
 
-def _objection(differences: Differences, interval: tuple[float, float], p_value: float, settings: GateSettings) -> str:
-    low, high = interval
-    if not differences.rows:
-        return "no holdout row was scored for both prompts"
-    if differences.mean <= settings.min_improvement:
-        return f"no gain above {settings.min_improvement:+.3f} on the holdout (difference {differences.mean:+.3f})"
-    if low <= settings.min_improvement or p_value >= settings.alpha:
+def _reasoned(verdict: Verdict, settings: GateSettings, *, lost: list[str]) -> Verdict:
+    """Give the verdict its reason; what the race can't see may turn a promotion down."""
+    if lost:
+        reason = f"the new prompt has lost the variable {', '.join(lost)}"
+        return replace(verdict, answer=Answer.KEEP, reason=reason)
+    if not verdict.rows:
+        return replace(verdict, answer=Answer.NEED_MORE_DATA, reason="no holdout row was scored for both prompts")
+    if verdict.answer is not Answer.PROMOTE:
+        return replace(verdict, reason=_short(verdict, settings))
+    veto = _veto(verdict)
+    return replace(verdict, answer=Answer.KEEP, reason=veto) if veto else replace(verdict, reason=_gain(verdict))
+
+
+def _veto(verdict: Verdict) -> str:
+    """Say what forbids a promotion that the questions would allow, if anything."""
+    worse = [line for line in verdict.slices if line.worse]
+    if worse:
+        first = worse[0]
         return (
-            f"the gain of {differences.mean:+.3f} on {differences.rows} rows may be chance: interval "
-            f"[{low:+.3f}, {high:+.3f}], p = {p_value:.3f}"
+            f"worse with confidence on the slice {first.name}={first.value} ({first.difference:+.3f} on {first.rows} "
+            "rows)"
         )
+    if verdict.difference < 0 and verdict.question == NO_WORSE:
+        return f"no worse than the source model, but behind the current prompt ({verdict.difference:+.3f})"
     return ""
 
 
-def pair(result: DataFrame, rows: DataFrame, seed: Prompt, best: Prompt) -> DataFrame:
-    """Join the two prompts' lines of an evaluation by row.
-
-    Columns: those of ``rows``, and ``seed_output``, ``seed_score``, ``seed_error``, the same with ``best_``, and
-    ``feedback`` (the new prompt's).
-    """
-
-    def side(prompt: Prompt, name: str) -> DataFrame:
-        lines = result.where(F.col("candidate_id") == prompt.candidate_id)
-        columns = [F.col(c).alias(f"{name}_{c}") for c in ("output", "score", "error", "feedback")]
-        return lines.select("row_id", *columns)
-
-    return rows.join(side(seed, "seed"), "row_id").join(side(best, "best"), "row_id")
+def _gain(verdict: Verdict) -> str:
+    confidence = f"with confidence {1 - verdict.alpha:.0%}"
+    if verdict.question == BETTER:
+        return f"better by {verdict.difference:+.3f} {confidence}"
+    told = f"no worse than the source model ({verdict.findings[NO_WORSE].difference:+.3f}) {confidence}"
+    return told if verdict.question == NO_WORSE else f"better by {verdict.difference:+.3f}, and {told}"
 
 
-def _both(paired: DataFrame) -> DataFrame:
-    return paired.where(F.col("seed_score").isNotNull() & F.col("best_score").isNotNull())
-
-
-def _grouped(paired: DataFrame) -> Differences:
-    return _differences(_both(paired).groupBy(_difference(), "weight").count().collect())
-
-
-def _difference() -> Column:
-    return F.round(F.col("best_score") - F.col("seed_score"), _DECIMALS).alias("d")
-
-
-def _differences(groups: Sequence[Any]) -> Differences:
-    return Differences(
-        np.array([g["d"] for g in groups], dtype=np.float64),
-        np.array([g["weight"] for g in groups], dtype=np.float64),
-        np.array([g["count"] for g in groups], dtype=np.int64),
-    )
-
-
-def _means() -> list[Column]:
-    return [
-        (F.sum(F.col(f"{side}_score") * F.col("weight")) / F.sum("weight")).alias(side) for side in ("seed", "best")
-    ]
-
-
-def _scores(paired: DataFrame) -> tuple[float, float]:
-    line = _both(paired).agg(*_means()).collect()[0]
-    return (
-        float(line["seed"]) if line["seed"] is not None else math.nan,
-        float(line["best"]) if line["best"] is not None else math.nan,
-    )
-
-
-def _slices(
-    paired: DataFrame, names: tuple[str, ...], settings: GateSettings, rng_seed: int
-) -> tuple[tuple[SliceLine, ...], list[str]]:
-    """Return a line a slice, and the slices that are worse with confidence (Bonferroni over all of them)."""
-    found: list[tuple[SliceLine, Differences]] = []
-    for name in names:
-        # All values of a slice in two jobs: a tenant or a route may have thousands.
-        sliced = _both(paired).withColumn("_slice", F.col("slices")[name]).where(F.col("_slice").isNotNull())
-        groups = sliced.groupBy("_slice", _difference(), "weight").count().collect()
-        by_value: dict[str, list[Any]] = {}
-        for group in groups:
-            by_value.setdefault(group["_slice"], []).append(group)
-        scores = {line["_slice"]: line for line in sliced.groupBy("_slice").agg(*_means()).collect()}
-        for value in sorted(by_value):
-            differences = _differences(by_value[value])
-            line = scores[value]
-            found.append((SliceLine(name, value, differences.rows, line["seed"], line["best"]), differences))
-    alpha = settings.alpha / max(1, len(found))
-    worse = []
-    for shown, differences in found:
-        mirrored = Differences(-differences.values, differences.weights, differences.counts)
-        p_value = sign_flip_p_value(mirrored, minimum=settings.max_slice_regression, seed=rng_seed)
-        if p_value < alpha and -differences.mean > settings.max_slice_regression:
-            worse.append(f"{shown.name}={shown.value} ({differences.mean:+.3f} on {shown.rows} rows)")
-    return tuple(shown for shown, _ in found), worse
-
-
-def row_lines(paired: DataFrame, *, order: str) -> tuple[RowLine, ...]:
-    """Return the rows that people should see: ``worst`` (after), ``lost`` (better before) or ``won``."""
-    change = F.col("best_score") - F.col("seed_score")
-    chosen = {
-        "worst": _both(paired).where(F.col("best_score") < 1).orderBy("best_score", F.desc("weight"), "row_id"),
-        "lost": _both(paired).where(change < 0).orderBy(change, F.desc("weight"), "row_id"),
-        "won": _both(paired).where(change > 0).orderBy(F.desc(change), F.desc("weight"), "row_id"),
-    }[order]
-    return tuple(
-        RowLine(
-            row_id=line["row_id"],
-            inputs=line["inputs"],
-            expectations=line["expectations"],
-            weight=int(line["weight"]),
-            seed_output=line["seed_output"],
-            seed_score=line["seed_score"],
-            best_output=line["best_output"],
-            best_score=line["best_score"],
-            feedback="; ".join(text for text in (line["best_feedback"] or {}).values() if text),
+def _short(verdict: Verdict, settings: GateSettings) -> str:
+    """Say what was short."""
+    bar = {BETTER: settings.min_improvement + settings.worthwhile_gain, NO_WORSE: -settings.non_inferiority_margin}
+    told = {BETTER: "gain", NO_WORSE: "difference to the source model"}
+    for name in deciding(verdict.question):
+        found = verdict.findings.get(name)
+        if found is None or found.shown or math.isnan(found.difference):
+            continue
+        low, high = found.interval
+        what, rows = told[name], f"{verdict.rows:,} rows"
+        if verdict.answer is Answer.NEED_MORE_DATA:
+            more = f"; about {found.more_rows:,} more rows would settle it" if found.more_rows else ""
+            return (
+                f"the {what} of {found.difference:+.3f} on {rows} may be chance: interval [{low:+.3f}, {high:+.3f}], "
+                f"p = {found.p_value:.3f}{more}"
+            )
+        if found.difference <= found.minimum:
+            return f"no {what} above {found.minimum:+.3f} on the holdout (difference {found.difference:+.3f}, {rows})"
+        return (
+            f"a {what} of {bar[name]:+.3f} or more is ruled out: {found.difference:+.3f} on {rows}, interval "
+            f"[{low:+.3f}, {high:+.3f}]"
         )
-        for line in chosen.limit(_SHOWN_ROWS).collect()
-    )
-
-
-def flips(paired: DataFrame) -> tuple[int, int]:
-    """Return how many rows the new prompt won and lost."""
-    change = F.col("best_score") - F.col("seed_score")
-    line = (
-        _both(paired)
-        .agg(
-            F.coalesce(F.sum((change > 0).cast("bigint")), F.lit(0)).alias("won"),
-            F.coalesce(F.sum((change < 0).cast("bigint")), F.lit(0)).alias("lost"),
-        )
-        .collect()[0]
-    )
-    return int(line["won"]), int(line["lost"])
-
-
-def error_lines(paired: DataFrame) -> tuple[ErrorLine, ...]:
-    """Return how often each kind of failure came up, for either prompt."""
-    counts: dict[str, list[int]] = {}
-    examples: dict[str, str] = {}
-    for position, side in enumerate(("seed", "best")):
-        error = F.col(f"{side}_error")
-        groups = paired.where(error.isNotNull()).groupBy(error["kind"].alias("kind"))
-        for line in groups.agg(F.count(F.lit(1)).alias("n"), F.min(error["message"]).alias("example")).collect():
-            counts.setdefault(line["kind"], [0, 0])[position] = int(line["n"])
-            examples.setdefault(line["kind"], line["example"])
-    return tuple(ErrorLine(kind, seed, best, examples[kind]) for kind, (seed, best) in sorted(counts.items()))
+    return "the answer was not settled"

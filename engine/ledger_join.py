@@ -13,6 +13,8 @@ from engine.ledger_frame import latest_entry, read_segments
 from udfs.ledger import DDL, Entry, LedgerLocation, answer_key, latest
 from udfs.rollout import Item
 
+# Stands in an evaluation for the candidate where answers are given and not asked for.
+GIVEN = "given"
 _ENTRIES = f"array<struct<{DDL.replace(' ', ':').replace(',:', ',')}>>"
 
 
@@ -89,6 +91,30 @@ def known_to(candidate_id: Column, entries: Column) -> Column:
     return F.when(F.size(own) > 0, F.to_json(own))
 
 
+def given_to(row_id: Column, output: Column, entries: Column, endpoint_id: str) -> Column:
+    """Return the column ``known`` of a pair whose answer is given: as if the ledger had it, with its row's verdicts."""
+    key = F.sha2(F.concat(F.lit(f"answer|{endpoint_id}|{GIVEN}|"), row_id, F.lit("|0")), 256)
+    values = {
+        "key": key,
+        "kind": F.lit("answer"),
+        "endpoint_id": F.lit(endpoint_id),
+        "candidate_id": F.lit(GIVEN),
+        "row_id": row_id,
+        "sample": F.lit(0),
+        "output": output,
+        "prompt_tokens": F.lit(0),
+        "completion_tokens": F.lit(0),
+        "latency_ms": F.lit(0.0),
+        "attempts": F.lit(0),
+        "run_id": F.lit(""),
+        "answered_at": F.lit(0.0),
+    }
+    columns = [values.get(name, F.lit(None)).cast(kind).alias(name) for name, kind in map(str.split, DDL.split(", "))]
+    verdicts = F.filter(entries, lambda one: one["kind"] == "verdict")
+    answer = F.array(F.struct(*columns)).cast(_ENTRIES)
+    return F.to_json(F.when(verdicts.isNull(), answer).otherwise(F.concat(answer, verdicts)))
+
+
 class Remembered:
     """What the ledger has for the rows on the driver: answers by key, verdicts by row. Read once, then kept up."""
 
@@ -112,7 +138,7 @@ class Remembered:
         """Return the item with its answer, and all verdicts over its row: another candidate may have answered alike."""
         answer = self._answers.get(answer_key(self._asked.endpoint_id, item.candidate_id, item.row_id))
         verdicts = self._verdicts.get(item.row_id, {}).values()
-        return replace(item, known=(*((answer,) if answer else ()), *verdicts))
+        return replace(item, known=(*item.known, *((answer,) if answer else ()), *verdicts))
 
     def _add(self, entries: dict[str, Entry]) -> None:
         for key, found in entries.items():

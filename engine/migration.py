@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
-from engine import gate, registry
+from engine import registry
 from engine.config import AppConfig, PromptOptimizationModel
-from engine.coverage import allowed_unscored, coverage_error
 from engine.errors import ConfigError, PromptmillError
 from engine.estimate import Estimate, estimate, pair_tokens
 from engine.evaluate import Evaluation, check_rows
@@ -23,11 +21,10 @@ from engine.ledger_join import Reuse
 from engine.ledger_uses import record_use
 from engine.outcome import OptimizationResult, Outcome, run_settings
 from engine.progress import Progress
-from engine.proposers.build import build_proposers
+from engine.proposers.build import build_proposers, check_proposers
 from engine.proposers.reflection_client import ReflectionClient
 from engine.run_state import RunState
-from engine.search.budget import Budget, affordable_gate_rows, gate_rows
-from engine.search.history import Candidate
+from engine.search.budget import Budget, gate_rows
 from engine.search.loop import Search, SearchResult
 from engine.session import configured_session
 from engine.sources import load_rows
@@ -35,9 +32,13 @@ from engine.split import Split, split_rows
 from engine.storage import Storage
 from engine.tracking import Tracker, set_up
 from engine.usage import Usage
+from engine.verdict.fingerprints import Fingerprints, check_goes_on
+from engine.verdict.race import selection_rows
+from engine.verdict.recorded import check_recorded
+from engine.verdict.stage import judge_on_holdout
 from udfs import event_loop
 from udfs.endpoint import Endpoint, Price
-from udfs.errors import ErrorKind
+from udfs.program import Program
 from udfs.prompt import Prompt
 from udfs.scorers import build_mix
 from udfs.scorers.protocol import Judge, Weighted
@@ -59,6 +60,7 @@ class Migration:
     progress: Progress
     rows: DataFrame
     split: Split
+    fingerprints: Fingerprints
     reuse: Reuse = field(default_factory=Reuse)
     usage: Usage = field(default_factory=Usage)
 
@@ -72,6 +74,7 @@ class Migration:
             reflection=self.reflection,
             judges=[w.scorer.endpoint for w in self.mix if isinstance(w.scorer, Judge)],
             gate_rows=self.gate_rows,
+            finalist_calls=(self.racing - 1) * selection_rows(self.gate_rows),
             budget=self.settings.budget,
         )
 
@@ -81,6 +84,15 @@ class Migration:
         tokens = pair_tokens(self.seed, self.split, self.settings.search, self.target)
         cost = self.target.price.cost(int(tokens * 1000), 0) / 1000 if self.target.price else 0.0
         return gate_rows(self.split.holdout_rows, self.settings.budget, tokens_each=tokens, cost_each=cost)
+
+    @property
+    def racing(self) -> int:
+        """How many candidates may begin the race on the holdout.
+
+        Only the best one, unless the rows that several may race over say more than val has said already.
+        """
+        more = selection_rows(self.gate_rows) > len(self.split.val)
+        return self.settings.gate.finalists if more else 1
 
     @cached_property
     def budget(self) -> Budget:
@@ -138,34 +150,49 @@ def prepare(
     progress: Progress | None = None,
     spark: SparkSession | None = None,
     reuse: Reuse | None = None,
+    predict_fn: Callable[..., Any] | Program | None = None,
 ) -> Migration:
     """Set up a migration: everything that can be wrong with the input is found here, before the first call.
 
-    ``reuse`` says how the run uses the ledger: as far as it goes, where nothing is said.
+    ``reuse`` says how the run uses the ledger: as far as it goes, where nothing is said. ``predict_fn`` takes the place
+    of the agent's model as the target: a Python function, or a :class:`udfs.program.Program`, that gets a row's inputs
+    by name, takes its prompt from :func:`udfs.program.current_prompt`, and returns what is scored.
 
     Raises:
         InputError: configuration, data set, prompt or environment can't be used.
     """
     set_up(app.mlflow.tracking_uri)
-    seed = seed_prompt(settings)
     target = settings.agent.model.endpoint()
+    if isinstance(predict_fn, Program):
+        target = predict_fn
+    elif predict_fn is not None:
+        target = Program(
+            settings.agent.name, limits=target.limits, function=predict_fn, prompt_name=settings.prompt.name
+        )
+    is_program = isinstance(target, Program)
+    seed = seed_prompt(settings, needs_variables=not is_program)
     mix = build_mix(settings.scorers, settings.scorer_model.endpoint() if settings.scorer_model else None)
     reflection = None
     if settings.reflection_model:
         reflection = settings.reflection_model.endpoint(temperature=settings.search.temperature)
-    if "gepa" in settings.search.proposer and reflection is None:
-        raise ConfigError(
-            f"optimization {settings.name!r}: the proposer gepa needs a reflection_model; name one of resources.llms, "
-            "or set proposer: demos"
-        )
+    check_proposers(
+        settings.search, has_reflection_model=reflection is not None, where=f"optimization {settings.name!r}: "
+    )
     session = configured_session(app, spark)
-    state = RunState.open(run_dir or default_run_dir(app, settings.name), fingerprint(settings, seed))
+    marks = fingerprint(settings, seed, program=target.endpoint_id if is_program else None)
+    state = RunState.open(run_dir or default_run_dir(app, settings.name), marks)
     storage = Storage.at(app.storage.root, state.run_dir)
-    rows = load_rows(session, settings.dataset, storage, seed.variables)
+    # A program fills its prompt in itself, and with what it likes.
+    rows = load_rows(session, settings.dataset, storage, frozenset() if is_program else seed.variables)
     rows = check_rows(rows, mix)
+    check_recorded(rows, settings.gate.question)
+    fingerprints = Fingerprints.of(rows, mix, target)
+    check_goes_on(state.run_dir, fingerprints)
     split = split_rows(rows, settings.split, seed=settings.search.seed)
     told, used = progress or Progress(), reuse or Reuse()
-    return Migration(app, settings, seed, target, mix, reflection, session, storage, state, told, rows, split, used)
+    return Migration(
+        app, settings, seed, target, mix, reflection, session, storage, state, told, rows, split, fingerprints, used
+    )
 
 
 def optimize(
@@ -176,8 +203,11 @@ def optimize(
     progress: Progress | None = None,
     spark: SparkSession | None = None,
     reuse: Reuse | None = None,
+    predict_fn: Callable[..., Any] | Program | None = None,
 ) -> OptimizationResult:
     """Run one optimization; ``run_dir`` given again goes on with that run, and ``reuse`` says how it uses the ledger.
+
+    ``predict_fn``: a Python function as the target, see :func:`prepare`.
 
     The new prompt is registered, as ``champion`` only through the gate. A run that fails writes its ``result.json``,
     too, with the status ``failed``.
@@ -186,7 +216,9 @@ def optimize(
         InputError: the input can't be used; nothing was called.
         EvaluationError: the run failed; what was paid for is in the ledger.
     """
-    migration = prepare(app, settings, run_dir=run_dir, progress=progress, spark=spark, reuse=reuse)
+    migration = prepare(
+        app, settings, run_dir=run_dir, progress=progress, spark=spark, reuse=reuse, predict_fn=predict_fn
+    )
     return run(migration)
 
 
@@ -207,13 +239,14 @@ def run(migration: Migration) -> OptimizationResult:
         reuse=migration.reuse,
     )
     client = None
-    if migration.reflection and "gepa" in settings.search.proposer:
+    if migration.reflection and settings.search.asks_reflection:
         client = ReflectionClient(
             migration.reflection,
             migration.storage.ledger,
             run_id=state.run_id,
             usage=migration.usage,
             replay=migration.reuse.replay,
+            allowance=migration.budget.allowance,
         )
     tracker = Tracker(migration.app.mlflow.experiment, settings.name, run_id=state.mlflow_run_id)
     state = state.with_mlflow_run(tracker.run_id)
@@ -229,7 +262,7 @@ def run(migration: Migration) -> OptimizationResult:
     try:
         found = _search(migration, evaluation, client, tracker)
         outcome.found = found
-        verdict, paired = _gate(migration, evaluation, found)
+        verdict, paired, outcome.found = judge_on_holdout(migration, evaluation, found)
         result = outcome.finish(verdict, paired, started=started, tags=tags)
     except PromptmillError as error:
         outcome.fail(error, started=started)
@@ -254,10 +287,11 @@ def _search(
         train=migration.split.train,
         val=migration.split.val,
         evaluation=evaluation,
-        proposers=build_proposers(settings.search, migration.split.train, client),
+        proposers=build_proposers(settings.search, migration.split.train, client, target=migration.target.name),
         budget=migration.budget,
         settings=settings.search,
         min_coverage=settings.gate.min_coverage,
+        alpha=settings.gate.alpha,
         on_step=tracker.step,
     )
     try:
@@ -267,88 +301,7 @@ def _search(
             event_loop.run(client.flush())
 
 
-def _gate(migration: Migration, evaluation: Evaluation, found: SearchResult) -> tuple[gate.Verdict, DataFrame]:
-    """Evaluate the seed and the best prompt on the holdout, and judge."""
-    settings = migration.settings
-    holdout, best = migration.split.holdout, found.best
-    challenged = best is not found.history.seed
-    judged = [found.history.seed, best] if challenged else [best]
-    prompts = [candidate.prompt for candidate in judged]
-    rows = affordable_gate_rows(
-        migration.gate_rows, migration.budget, pair_tokens=sum(map(_mean_tokens, judged)), challenged=challenged
-    )
-    if rows < migration.split.holdout_rows:
-        migration.progress.tell(f"the gate reads {rows:,} of {migration.split.holdout_rows:,} holdout rows")
-        order = F.sha2(F.concat_ws("|", F.lit("gate"), F.col("row_id")), 256)
-        holdout = holdout.orderBy(order).limit(rows)
-    total = len(prompts) * rows
-    migration.usage.metric_calls += total
-    # A folder of its own each time: a run that goes on after an outage asks again for the rows that failed, and finds
-    # all others in the ledger.
-    result = evaluation.frame(
-        prompts,
-        holdout,
-        name=f"holdout-{uuid.uuid4().hex[:12]}",
-        stage="holdout",
-        total=total,
-        allowance=migration.budget.allowance(for_gate=True),
-    )
-    result = _asked(result, total, migration.progress)
-    paired = gate.pair(result, holdout, migration.seed, best.prompt)
-    check_frame_coverage(result, prompts, settings.gate.min_coverage, "the holdout")
-    verdict = gate.judge(
-        paired, migration.seed, best.prompt, settings.gate, slices=settings.slices, rng_seed=settings.search.seed
-    )
-    return verdict, paired
-
-
-def _asked(result: DataFrame, pairs: int, progress: Progress) -> DataFrame:
-    """Leave out what the budget did not cover, and say so: the verdict rests on the rest."""
-    asked = result.where(F.col("error").isNull() | (F.col("error.kind") != ErrorKind.BUDGET.value))
-    unasked = pairs - asked.count()
-    if unasked:
-        progress.tell(f"the budget did not cover {unasked:,} of the gate's {pairs:,} calls; it judges on the rest")
-    return asked
-
-
-def _mean_tokens(candidate: Candidate) -> float:
-    """Mean tokens of a candidate's answers on val, its judges' included."""
-    used = [
-        r.prompt_tokens + r.completion_tokens + r.judge_prompt_tokens + r.judge_completion_tokens
-        for r in candidate.val.values()
-    ]
-    return sum(used) / len(used) if used else 0.0
-
-
-def check_frame_coverage(result: DataFrame, prompts: list[Prompt], min_coverage: float, what: str) -> None:
-    """Make sure that enough rows of an evaluation's result were scored for each prompt.
-
-    Raises:
-        CoverageError: too many were not.
-    """
-    missing = F.col("score").isNull()
-    for prompt in prompts:
-        lines = result.where(F.col("candidate_id") == prompt.candidate_id)
-        counted = lines.agg(F.count(F.lit(1)).alias("rows"), F.sum(missing.cast("bigint")).alias("missing")).collect()[
-            0
-        ]
-        rows, lacking = int(counted["rows"]), int(counted["missing"] or 0)
-        if not rows:
-            continue  # nothing was asked for it: the budget was spent
-        if lacking > allowed_unscored(rows, min_coverage) or lacking == rows:
-            kinds = (
-                lines.where(missing)
-                .groupBy("error.kind")
-                .agg(F.count(F.lit(1)).alias("n"), F.min("error.message").alias("example"))
-            )
-            found = {line["kind"] or "unknown": (int(line["n"]), line["example"]) for line in kinds.collect()}
-            example = next((text for _, text in found.values() if text), "")
-            raise coverage_error(
-                what, rows, lacking, {kind: n for kind, (n, _) in found.items()}, example, min_coverage
-            )
-
-
-def seed_prompt(settings: PromptOptimizationModel) -> Prompt:
+def seed_prompt(settings: PromptOptimizationModel, *, needs_variables: bool = True) -> Prompt:
     """Return the current prompt: the configured template, else the registered version.
 
     Raises:
@@ -359,7 +312,7 @@ def seed_prompt(settings: PromptOptimizationModel) -> Prompt:
         prompt = Prompt.parse(registry.normalise_braces(configured.default_template))
     else:
         prompt = registry.load(configured.full_name, alias=configured.alias, version=configured.version)
-    if not prompt.variables:
+    if needs_variables and not prompt.variables:
         raise ConfigError(
             f"the prompt {configured.full_name!r} has no variable such as {{{{text}}}}, so every row would ask the "
             "same; add the variables of the data set's inputs"
@@ -373,9 +326,11 @@ def default_run_dir(app: AppConfig, name: str) -> str:
     return f"{root}/runs/{name}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
-def fingerprint(settings: PromptOptimizationModel, seed: Prompt) -> str:
+def fingerprint(settings: PromptOptimizationModel, seed: Prompt, *, program: str | None = None) -> str:
     """What must be the same for a run to be gone on with: all but where the endpoints stand and what is allowed."""
-    kept = settings.model_dump(mode="json", exclude={"budget", "source_model", "scorers"})
+    kept = settings.model_dump(mode="json", exclude={"budget", "source_model", "scorers", "judge_check"})
+    if program:
+        kept["program"] = program
     # Scorers made in Python are known by their names.
     kept["seed"] = seed.candidate_id  # what an alias meant when the run began
     kept["scorers"] = [s if isinstance(s, str | dict) else str(getattr(s, "name", s)) for s in settings.scorers]

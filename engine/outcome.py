@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,11 @@ from engine.record import CandidateLine, RunRecord
 from engine.report import write_report
 from engine.search.history import History
 from engine.search.loop import SearchResult
+from engine.search.proposer_statistics import proposer_statistics
 from engine.tracking import Tracker
+from engine.verdict import paired as paired_rows
+from engine.verdict.race import Answer
+from engine.verdict.section import holdout_section, rounded
 
 if TYPE_CHECKING:
     from engine.migration import Migration
@@ -80,10 +83,9 @@ class Outcome:
             self.tracker.prompt(registered)
         promoted = registered is not None
         winner = registered or self.current
-        status = "promoted" if promoted else "need_more_data" if verdict.uncertain and improved else "kept"
-        reason = (
-            verdict.reason if improved else f"{found.ended}: no candidate was better than the current prompt on val"
-        )
+        unsure = verdict.answer is Answer.NEED_MORE_DATA
+        status = "promoted" if promoted else "need_more_data" if unsure and improved else "kept"
+        reason = verdict.reason if improved else f"{found.ended}: {found.ending.sentence}"
         notes: tuple[str, ...] = () if self.current else ("The registry could not take the current prompt.",)
         if verdict.promote and improved and not promoted:
             notes = (
@@ -93,16 +95,10 @@ class Outcome:
         prompt = found.best.prompt if promoted else migration.seed
         result = self._result(status, found, started)
         result["prompt"] = {"uri": winner.uri if winner else None, "text": prompt.text()}
-        result["seed"]["holdout_score"] = _rounded(verdict.seed_score)
-        result["best"]["holdout_score"] = _rounded(verdict.best_score)
-        result["holdout"] = {
-            "rows": verdict.rows,
-            "difference": _rounded(verdict.difference),
-            "interval": [_rounded(edge) for edge in verdict.interval],
-            "alpha": verdict.alpha,
-            "p_value": _rounded(verdict.p_value) if improved else None,
-        }
-        won, lost = gate.flips(paired)
+        result["seed"]["holdout_score"] = rounded(verdict.seed_score)
+        result["best"]["holdout_score"] = rounded(verdict.best_score)
+        result["holdout"] = holdout_section(verdict, improved=improved)
+        won, lost = paired_rows.flips(paired)
         record = RunRecord(
             result=result,
             settings=run_settings(migration),
@@ -111,13 +107,14 @@ class Outcome:
             best_text=found.best.prompt.text(),
             candidates=_lines(found.history),
             steps=found.steps,
-            worst_rows=gate.row_lines(paired, order="worst"),
-            lost_rows=gate.row_lines(paired, order="lost"),
-            won_rows=gate.row_lines(paired, order="won"),
+            worst_rows=paired_rows.row_lines(paired, order="worst"),
+            lost_rows=paired_rows.row_lines(paired, order="lost"),
+            won_rows=paired_rows.row_lines(paired, order="won"),
             won_count=won,
             lost_count=lost,
             slices=verdict.slices,
-            errors=gate.error_lines(paired),
+            looks=verdict.looks,
+            errors=paired_rows.error_lines(paired),
             notes=notes,
         )
         self._close(record)
@@ -159,6 +156,7 @@ class Outcome:
                 sides[side] = {
                     "candidate_id": candidate.candidate_id,
                     "val_score": found.history.val_score(candidate),
+                    "val_rows": len(candidate.val),
                     "holdout_score": None,
                 }
         return {
@@ -166,13 +164,15 @@ class Outcome:
             "optimization": migration.settings.name,
             "run_id": migration.state.run_id,
             "mlflow_run_id": self.tracker.run_id,
+            "fingerprints": asdict(migration.fingerprints),
             "status": status,
             "prompt": {"uri": self.current.uri if self.current else None, "text": migration.seed.text()},
             **sides,
             "holdout": None,
             "steps": found.steps[-1].step if found else 0,
             "candidates": len(found.history.candidates) if found else 0,
-            "ended": found.ended if found else "failed",
+            **(found.ending.as_dict() if found else {"ended": "failed"}),
+            "proposers": [asdict(account) for account in proposer_statistics(found.history)] if found else [],
             "metric_calls": usage.metric_calls,
             "calls": usage.calls(),
             "tokens": usage.token_counts(),
@@ -180,11 +180,6 @@ class Outcome:
             "saved": usage.saved(*migration.prices),
             "seconds": round(time.monotonic() - started, 3),
         }
-
-
-def _rounded(value: float) -> float | None:
-    """Six decimals; ``None`` where there is no number, because no row was evaluated."""
-    return None if math.isnan(value) else round(value, 6)
 
 
 def _lines(history: History) -> tuple[CandidateLine, ...]:
@@ -201,6 +196,7 @@ def _lines(history: History) -> tuple[CandidateLine, ...]:
             minibatch_before=c.minibatch_before,
             minibatch_after=c.minibatch_after,
             val_score=history.val_score(c),
+            val_rows=len(c.val),
         )
         for c in history.candidates
     )

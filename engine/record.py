@@ -19,8 +19,9 @@ class CandidateLine:
     """One candidate: where it came from and how it did.
 
     ``label`` is short and unique in the run (``seed``, ``c1``, …), ``parents`` are labels. ``status`` is ``seed``,
-    ``accepted`` (scored on val), ``rejected`` (no better on its minibatch) or ``guarded`` (refused before a call was
-    spent); ``reason`` says why. Scores are means from 0 to 1.
+    ``accepted`` (raced on val), ``rejected`` (no better on its minibatch) or ``guarded`` (refused before a call was
+    spent); ``reason`` says why. Scores are means from 0 to 1; ``val_score`` is over the first ``val_rows`` rows of val,
+    after which the race was decided, so that only those of as many rows stand beside each other.
     """
 
     label: str
@@ -34,6 +35,7 @@ class CandidateLine:
     minibatch_before: float | None = None
     minibatch_after: float | None = None
     val_score: float | None = None
+    val_rows: int | None = None
 
 
 @dataclass(frozen=True)
@@ -53,13 +55,14 @@ class RowLine:
 
 @dataclass(frozen=True)
 class StepLine:
-    """State after one step (0 is the seed's): the best val score so far, and what was used by then."""
+    """State after one step (0 is the seed's): the best candidate's label and val score, and what was used by then."""
 
     step: int
     best_val_score: float | None
     metric_calls: int
     tokens: int
     seconds: float
+    best_label: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,13 +77,36 @@ class ErrorLine:
 
 @dataclass(frozen=True)
 class SliceLine:
-    """One slice of the holdout."""
+    """One slice of the holdout: scores, paired difference, and its interval, which holds for all slices at once.
+
+    ``p_value`` is of "no worse than the gate allows", corrected for the number of slices; ``worse`` blocks promotion.
+    """
 
     name: str
     value: str
     rows: int
     seed_score: float
     best_score: float
+    difference: float | None = None
+    interval: tuple[float, float] | None = None
+    p_value: float | None = None
+    worse: bool = False
+
+
+@dataclass(frozen=True)
+class LookLine:
+    """The race after one round: rows asked so far, the leader, its gain over the seed, and how sure that was.
+
+    ``racing`` counts the candidates that were in the race then; ``dropped`` says who left after it, and why.
+    """
+
+    rows: int
+    leader: str
+    difference: float | None
+    p_value: float
+    racing: int
+    interval: tuple[float, float] | None = None
+    dropped: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -100,6 +126,7 @@ class RunRecord:
     won_count: int = 0
     lost_count: int = 0
     slices: tuple[SliceLine, ...] = ()
+    looks: tuple[LookLine, ...] = ()
     errors: tuple[ErrorLine, ...] = ()
     format: int = FORMAT_VERSION
     notes: tuple[str, ...] = field(default=())
@@ -141,6 +168,7 @@ class RunRecord:
             "lost_rows": RowLine,
             "won_rows": RowLine,
             "slices": SliceLine,
+            "looks": LookLine,
             "errors": ErrorLine,
         }
         known = {f.name for f in fields(cls)}

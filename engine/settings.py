@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import difflib
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-# Names of the proposers, see engine.proposers.build.
-PROPOSERS = ("gepa", "demos")
+# Names of the proposers, see engine.proposers.build; AUTO lets a bandit choose among them.
+PROPOSERS = ("gepa", "demos", "metaprompt", "copro", "simba", "mipro")
+AUTO = "auto"
+# What AUTO chooses from where nothing else is named. Without mipro, which needs an extra: what a configuration means
+# must not hang on what is installed.
+_AUTO_PROPOSERS = ("gepa", "demos", "metaprompt", "copro", "simba")
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -52,38 +56,92 @@ class BudgetSettings(Settings):
 
 
 class GateSettings(Settings):
-    """When a new prompt may replace the current one, judged on the holdout."""
+    """When a new prompt may replace the current one, judged on the holdout.
+
+    ``question`` says what must be shown: ``better`` than the current prompt by more than ``min_improvement``,
+    ``no_worse`` than the source model's recorded answers by ``non_inferiority_margin`` or more, or ``both``.
+    """
 
     min_improvement: float = Field(default=0.0, ge=-1.0, le=1.0)
     alpha: float = Field(default=0.05, gt=0.0, lt=0.5)
     min_coverage: Share = 0.98
     max_slice_regression: Share = 0.02
+    question: Literal["better", "no_worse", "both"] = "better"
+    non_inferiority_margin: Share = 0.02
+    worthwhile_gain: Share = Field(
+        default=0.01, description="a gain that is surely less than this above min_improvement ends the race"
+    )
+    finalists: int = Field(default=3, ge=1, le=20, description="candidates that begin the race, the best on val")
+
+
+class JudgeCheckSettings(Settings):
+    """How ``promptmill judge-check`` measures judges, and below what it warns."""
+
+    rows: int = Field(default=200, ge=2, le=10_000, description="rows of the data set whose answers are judged")
+    min_agreement: Share = 0.8
+    min_kappa: float = Field(default=0.6, ge=-1.0, le=1.0)
 
 
 class SearchSettings(Settings):
-    """How candidates are found. ``proposer`` may be one name or a list, used in turn."""
+    """How candidates are found. ``proposer`` may be one name or a list, used in turn.
+
+    With ``auto`` in it the proposers that pay off get the slots: of all that need no extra, or of those named beside
+    it.
+    """
 
     num_candidates: int = Field(default=5, ge=1, description="proposals a step")
+    num_parents: int = Field(default=2, ge=1, description="parents a step, over which its proposals are spread")
     max_steps: int = Field(default=3, ge=0)
     minibatch_size: int = Field(default=8, ge=1)
     temperature: float = Field(default=0.7, ge=0.0, le=2.0, description="of the reflection model")
     proposer: tuple[str, ...] = ("gepa",)
     num_demos: int = Field(default=8, ge=1)
     max_prompt_tokens: int = Field(default=4000, ge=16)
-    reflection_tokens: int = Field(default=6000, ge=200, description="most tokens of examples that reflection sees")
+    reflection_tokens: int = Field(default=6000, ge=200, description="most tokens that a reflection call is shown")
+    reflection_map_reduce_from: int | None = Field(
+        default=None, ge=4, description="failures in a minibatch from which on they are summed up in parallel chunks"
+    )
+    early_stop: float = Field(
+        default=0.35,
+        ge=0.0,
+        lt=0.5,
+        description="of the candidates dropped before they were run on all of val, the share that may have come out "
+        "ahead; 0 runs each on all of val",
+    )
     seed: int = 0
 
     @field_validator("proposer")
     @classmethod
     def _known_proposers(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        known = (*PROPOSERS, AUTO)
         if not names:
-            raise ValueError(f"names none; give one or more of {', '.join(PROPOSERS)}")
+            raise ValueError(f"names none; give one or more of {', '.join(known)}")
         for name in names:
-            if name not in PROPOSERS:
-                near = difflib.get_close_matches(name, PROPOSERS, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else f"known are: {', '.join(PROPOSERS)}"
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"known are: {', '.join(known)}"
                 raise ValueError(f"{name!r} is not known; {hint}")
         return names
+
+    @property
+    def is_auto(self) -> bool:
+        """True where a bandit chooses the proposers."""
+        return AUTO in self.proposer
+
+    @property
+    def proposers(self) -> tuple[str, ...]:
+        """The proposers that are made, in order.
+
+        >>> SearchSettings(proposer=("auto", "gepa", "demos")).proposers
+        ('gepa', 'demos')
+        """
+        named = tuple(name for name in self.proposer if name != AUTO)
+        return named or _AUTO_PROPOSERS
+
+    @property
+    def asks_reflection(self) -> bool:
+        """True where a proposer asks the reflection model."""
+        return any(name != "demos" for name in self.proposers)
 
     @model_validator(mode="before")
     @classmethod

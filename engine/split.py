@@ -56,6 +56,14 @@ def split_rows(rows: DataFrame, settings: SplitSettings, *, seed: int) -> Split:
     return Split(train, val, holdout, holdout_rows)
 
 
+def sample_rows(rows: DataFrame, most: int, *, seed: int) -> list[Row]:
+    """Return at most ``most`` of the rows, sorted by id: by hash, from every label alike where there are labels."""
+    order = F.sha2(F.concat_ws("|", F.lit(f"sample-{seed}"), F.col("row_id")), 256)
+    placed = rows.withColumn("_order", order)
+    placed = placed.withColumn("_at", _position(placed, rows.count()))
+    return local_rows(placed.orderBy("_at", "_order").limit(most).drop("_order", "_at"))
+
+
 def _position(rows: DataFrame, total: int) -> Column:
     """A column from 0 to 1 that spreads the rows evenly, within each label where the answers are labels."""
     if total > _EXACT_ROWS:

@@ -66,13 +66,17 @@ class Usage:
             self.judge.add(r.judge_prompt_tokens, r.judge_completion_tokens)
             self.saved_judge.add(r.judge_reused_prompt_tokens, r.judge_reused_completion_tokens)
 
-    def add_frame(self, result: DataFrame) -> None:
-        """Count what an evaluation's result used; only sums leave Spark."""
-        ours = ~F.col("reused") | F.col("resumed")
+    def add_frame(self, result: DataFrame, *, given: bool = False) -> None:
+        """Count what an evaluation's result used; only sums leave Spark.
+
+        Where the answers were ``given``, only what judges were asked counts: the ledger saved nothing.
+        """
+        ours = F.lit(False) if given else ~F.col("reused") | F.col("resumed")
+        saved = F.lit(0).cast("bigint") if given else (~ours).cast("bigint")
         line = result.agg(
             F.sum(ours.cast("bigint")).alias("answered"),
-            F.sum((~ours).cast("bigint") + F.col("judge_reused")).alias("reused"),
-            F.sum(F.col("resumed").cast("bigint")).alias("resumed"),
+            F.sum(saved + F.col("judge_reused")).alias("reused"),
+            F.sum((ours & F.col("resumed")).cast("bigint")).alias("resumed"),
             F.sum(F.when(ours, F.col("attempts"))).alias("attempts"),
             F.sum("refused").alias("refused"),
             F.sum((ours & F.col("output").isNull() & F.col("score").isNull()).cast("bigint")).alias("failed"),

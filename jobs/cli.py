@@ -9,7 +9,19 @@ import click
 from jobs.terminal import run_command
 
 # Each command's module is imported when it is asked for: `promptmill --help` then starts no Spark and no MLflow.
-_COMMANDS = ("quickstart", "optimize", "evaluate", "collect", "report", "ui", "ledger", "doctor", "serve-model")
+_COMMANDS = (
+    "quickstart",
+    "optimize",
+    "gate",
+    "evaluate",
+    "judge-check",
+    "collect",
+    "report",
+    "ui",
+    "ledger",
+    "doctor",
+    "serve-model",
+)
 
 
 class _Lazy(click.Group):

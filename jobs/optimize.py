@@ -13,12 +13,16 @@ import click
 if __package__ in {None, ""}:  # run as a script: the checkout's root takes the place of this folder
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
+from jobs.estimates import estimate_json, show_estimate
 from jobs.options import (
     chosen,
     config_option,
     json_option,
+    junit_option,
     only_option,
     replay_option,
+    require_option,
+    required_status,
     retry_failed_option,
     run_dir_option,
 )
@@ -26,13 +30,12 @@ from jobs.terminal import out, run_command, shown_progress
 
 if TYPE_CHECKING:
     from engine.config import AppConfig, PromptOptimizationModel
-    from engine.estimate import Estimate
+    from engine.junit import Suite
     from engine.ledger_join import Reuse
     from engine.outcome import OptimizationResult
 
 # Lines of a diff that a terminal shows.
 _DIFF_LINES = 24
-_REQUIRED = {"promoted": 0, "kept": 3, "need_more_data": 4, "failed": 1}
 
 
 @click.command("optimize")
@@ -40,13 +43,10 @@ _REQUIRED = {"promoted": 0, "kept": 3, "need_more_data": 4, "failed": 1}
 @only_option
 @run_dir_option
 @click.option("--dry-run", is_flag=True, help="Print calls, tokens and cost; call nothing, pay nothing.")
-@click.option(
-    "--require",
-    type=click.Choice(["promote"]),
-    help="Exit with 3 when the old prompt was kept, 4 when more data is needed.",
-)
+@require_option
 @replay_option
 @retry_failed_option
+@junit_option
 @json_option
 def command(
     config_path: str,
@@ -56,6 +56,7 @@ def command(
     require: str | None,
     replay: bool,
     retry_failed: bool,
+    junit: str | None,
     as_json: bool,
 ) -> int:
     """Rewrite prompts so that the new model answers like the old one, and prove it.
@@ -66,9 +67,11 @@ def command(
     \b
       promptmill optimize --config conf/migration.yaml --dry-run
       promptmill optimize --config conf/migration.yaml --run-dir runs/first
+      promptmill optimize --config conf/migration.yaml --require promote --junit verdict.xml      in CI
     """
     from engine.config import AppConfig
     from engine.errors import EvaluationError, InputError, PromptmillError
+    from engine.junit import check_writable, failed_suite, record_suite, write_junit
     from engine.ledger_join import Reuse
 
     if retry_failed and not run_dir:
@@ -78,22 +81,30 @@ def command(
     todo = chosen(app, only)
     results: list[dict[str, Any]] = []
     failures: list[PromptmillError] = []
+    suites: list[Suite] = []
+    check_writable(junit)
     for settings in todo:
         folder = f"{run_dir}/{settings.name}" if run_dir and len(todo) > 1 else run_dir
         try:
-            results.append(_one(app, settings, folder, reuse, dry_run=dry_run, as_json=as_json))
+            shown, result = _one(app, settings, folder, reuse, dry_run=dry_run, as_json=as_json)
+            results.append(shown)
+            if result is not None:
+                suites.append(record_suite(result.record))
         except PromptmillError as error:
+            suites.append(failed_suite(settings.name, error))
             # Of a batch the others go on; each has told its own end in its run directory.
             failures.append(error)
             if len(todo) > 1:
                 click.echo(f"{settings.name}: {error}", err=True)
+    if junit and not dry_run:
+        write_junit(junit, suites)
     if as_json and results:
         print(json.dumps(results[0] if len(todo) == 1 else results, indent=2, ensure_ascii=False))
     if len(failures) == 1 and len(todo) == 1:
         raise failures[0]
     if failures:
         raise EvaluationError(f"{len(failures)} of {len(todo)} optimizations failed; see above")
-    return max((_REQUIRED[r["status"]] for r in results), default=0) if require and not dry_run else 0
+    return max((required_status(r["status"]) for r in results), default=0) if require and not dry_run else 0
 
 
 def _one(
@@ -104,8 +115,8 @@ def _one(
     *,
     dry_run: bool,
     as_json: bool,
-) -> dict[str, Any]:
-    """Run or foresee one optimization, show it, and return what stands for it in the JSON."""
+) -> tuple[dict[str, Any], OptimizationResult | None]:
+    """Run or foresee one optimization, show it, and return what stands for it in the JSON, and what it came to."""
     from engine.migration import prepare, run
 
     with shown_progress(quiet=as_json) as progress:
@@ -115,44 +126,12 @@ def _one(
     if result is not None:
         if not as_json:
             show_result(result)
-        return dict(result.record.result)
+        return dict(result.record.result), result
     if estimate is None:
         raise AssertionError("neither run nor foreseen")
     if not as_json:
-        show_estimate(settings, estimate)
-    return _estimate_json(settings, estimate)
-
-
-def show_estimate(settings: PromptOptimizationModel, estimate: Estimate) -> None:
-    """Print what a run would cost."""
-    from rich.table import Table
-
-    table = Table(title=f"{settings.name}: nothing was called; at the most this would be used", title_justify="left")
-    for column in ("endpoint", "calls", "prompt tokens", "completion tokens", "cost"):
-        table.add_column(column, justify="left" if column == "endpoint" else "right")
-    for part in estimate.parts:
-        cost = "no price set" if part.cost_high is None else f"{part.cost_high:,.4f} {estimate.currency}"
-        table.add_row(
-            part.name,
-            f"{part.calls_low:,} to {part.calls_high:,}",
-            f"{part.prompt_tokens_high:,}",
-            f"{part.completion_tokens_high:,}",
-            cost,
-        )
-    out().print(table)
-    if estimate.cost_high is not None:
-        out().print(f"at the most {estimate.cost_high:,.4f} {estimate.currency}; a budget in the configuration caps it")
-
-
-def _estimate_json(settings: PromptOptimizationModel, estimate: Estimate) -> dict[str, Any]:
-    return {
-        "optimization": settings.name,
-        "dry_run": True,
-        "calls_at_most": estimate.calls_high,
-        "tokens_at_most": estimate.tokens_high,
-        "cost_at_most": estimate.cost_high,
-        "currency": estimate.currency,
-    }
+        show_estimate(settings.name, estimate)
+    return estimate_json(settings.name, estimate), None
 
 
 def show_result(result: OptimizationResult) -> None:
@@ -168,7 +147,7 @@ def show_result(result: OptimizationResult) -> None:
         table.add_column(column, justify="right" if column in {"step", "minibatch", "val"} else "left")
     for line in record.candidates:
         minibatch = "" if line.minibatch_after is None else f"{line.minibatch_before:.2f} → {line.minibatch_after:.2f}"
-        val = "" if line.val_score is None else f"{line.val_score:.3f}"
+        val = "" if line.val_score is None else f"{line.val_score:.3f} on {line.val_rows}"
         mark = "[bold green]winner[/]" if line.candidate_id == found["best"]["candidate_id"] else ""
         fate = mark or escape(line.reason or line.status)
         table.add_row(line.label, line.proposer, str(line.step), minibatch, val, fate)

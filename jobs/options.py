@@ -35,7 +35,23 @@ retry_failed_option = click.option(
     help="Also call again what was refused for good, by a content filter or the context length; all other answers "
     "come from the ledger. (Rows that an outage left unscored are called again without it.)",
 )
+require_option = click.option(
+    "--require",
+    type=click.Choice(["promote"]),
+    help="For CI. Exit with 0 only if a prompt is promoted: 3 when the old one is kept, 4 when more data is needed to "
+    "tell, 1 when the run failed, 2 on bad input. Without it a verdict of any kind exits with 0.",
+)
+junit_option = click.option(
+    "--junit",
+    metavar="FILE",
+    help="Also write the verdict as JUnit XML, a test case for each question: coverage, difference, every slice.",
+)
 only_option = click.option("--only", metavar="NAME", multiple=True, help="Only this optimization; may be repeated.")
+
+
+def required_status(status: str) -> int:
+    """Return the exit status of ``--require promote`` for a verdict."""
+    return {"promoted": 0, "kept": 3, "need_more_data": 4}.get(status, 1)
 
 
 def chosen(app: AppConfig, only: Sequence[str]) -> list[PromptOptimizationModel]:

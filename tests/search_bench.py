@@ -51,6 +51,9 @@ def run_search(
     progress: Progress | None = None,
     reserved_calls: int = 0,
     reuse: Reuse | None = None,
+    seed: str = world.SEED,
+    seed_prompt: Prompt | None = None,
+    target_endpoint: Endpoint | None = None,
     **settings: object,
 ) -> tuple[SearchResult, Usage]:
     """Run one search; the ledger is in ``folder``."""
@@ -59,7 +62,7 @@ def run_search(
     storage = Storage.at(str(folder), str(folder / "run"))
     evaluation = Evaluation(
         None,  # type: ignore[arg-type]  # small_stage_items keeps every stage off Spark
-        endpoint(target, "target"),
+        target_endpoint or endpoint(target, "target"),
         build_mix(["exact_match"], None),
         storage,
         run_id,
@@ -71,16 +74,22 @@ def run_search(
     train = rows(0, 24) if train is None else train
     val = rows(24, 12) if val is None else val
     evaluation.local_row_ids = frozenset(row.row_id for row in (*train, *val))
+    allowed = Budget(budget or BudgetSettings(), usage, lambda: 0.0, time.monotonic, reserved_calls=reserved_calls)
     client = ReflectionClient(
-        endpoint(reflection, "reflection"), storage.ledger, run_id=run_id, usage=usage, replay=evaluation.reuse.replay
+        endpoint(reflection, "reflection"),
+        storage.ledger,
+        run_id=run_id,
+        usage=usage,
+        replay=evaluation.reuse.replay,
+        allowance=allowed.allowance,
     )
     search = Search(
-        seed=Prompt.parse(world.SEED),
+        seed=seed_prompt or Prompt.parse(seed),
         train=train,
         val=val,
         evaluation=evaluation,
-        proposers=build_proposers(search_settings, train, client),
-        budget=Budget(budget or BudgetSettings(), usage, lambda: 0.0, time.monotonic, reserved_calls=reserved_calls),
+        proposers=build_proposers(search_settings, train, client, target="small-1b"),
+        budget=allowed,
         settings=search_settings,
         min_coverage=0.98,
     )

@@ -14,7 +14,9 @@ NAMES = [
     "Limits",
     "OAuthClient",
     "Price",
+    "Program",
     "Prompt",
+    "PromptSet",
     "PromptmillError",
     "Rollout",
     "RowError",
@@ -25,6 +27,7 @@ NAMES = [
     "SecretFromEnv",
     "Subject",
     "Weighted",
+    "current_prompt",
 ]
 
 

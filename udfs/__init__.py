@@ -4,7 +4,9 @@ from udfs.endpoint import Endpoint, Limits, Price, Sampling
 from udfs.errors import CallError, ErrorKind, InputError, PromptmillError, RowError
 from udfs.keys import KeyFile, OAuthClient, Secret, SecretFromEnv
 from udfs.ledger import LedgerLocation
+from udfs.program import Program, current_prompt
 from udfs.prompt import Prompt
+from udfs.prompt_set import PromptSet
 from udfs.rollout import Item, Rollout
 from udfs.scorers.protocol import Judge, Score, Scorer, Subject, Weighted
 
@@ -20,7 +22,9 @@ __all__ = [
     "Limits",
     "OAuthClient",
     "Price",
+    "Program",
     "Prompt",
+    "PromptSet",
     "PromptmillError",
     "Rollout",
     "RowError",
@@ -31,4 +35,5 @@ __all__ = [
     "SecretFromEnv",
     "Subject",
     "Weighted",
+    "current_prompt",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from udfs import event_loop
@@ -14,7 +14,8 @@ from udfs.errors import CallError, ErrorKind, RowError, call_error
 from udfs.flow import FlowControl, flow_control
 from udfs.ledger import Entry
 from udfs.plan import EvaluationPlan
-from udfs.prompt import Message
+from udfs.program import Program, ProgramThreads
+from udfs.prompt import Message, Prompt
 from udfs.rollout import Item
 from udfs.tally import Tally
 
@@ -28,6 +29,7 @@ class Calls:
         self._tasks = self._planned_tasks = plan.tasks
         self._clients: dict[tuple[str, str, str, str], ChatClient] = {}
         self._flows: dict[tuple[str, str, str], FlowControl] = {}
+        self._program = ProgramThreads(self._most())
         self._purse = Purse(plan.allowance.share(plan.tasks), clock=time.time)
         self.window = self._most()
 
@@ -37,9 +39,29 @@ class Calls:
         Raises:
             InputError: a key can't be used.
         """
-        if len(self._clients) < len({_key(endpoint) for endpoint in self._endpoints}):
-            for endpoint in self._endpoints:
+        called = [endpoint for endpoint in self._endpoints if not isinstance(endpoint, Program)]
+        if len(self._clients) < len({_key(endpoint) for endpoint in called}):
+            for endpoint in called:
                 await self._client(endpoint)
+
+    async def predict(self, endpoint: Endpoint, prompt: Prompt, inputs: Mapping[str, Any]) -> Answer:
+        """Ask the target about a row, be it an endpoint or a program.
+
+        Raises:
+            CallError: the call failed, or the budget does not cover it.
+        """
+        if isinstance(endpoint, Program):
+            if not await self._purse.reserve(0.0, 0.0):  # what a program spends is not known; time is
+                raise call_error(ErrorKind.BUDGET, "not asked: the budget is spent")
+            try:
+                return await self._program.ask(endpoint, prompt, inputs)
+            finally:
+                self._purse.settle(0.0, 0.0, tokens=0.0, cost=0.0)
+        return await self.ask(endpoint, prompt.messages(inputs))
+
+    def close(self) -> None:
+        """Let go of the program's threads."""
+        self._program.close()
 
     async def ask(self, endpoint: Endpoint, messages: Sequence[Message], **options: Any) -> Answer:
         """Ask, if the allowance covers it; ``options`` are those of :meth:`udfs.client.ChatClient.ask`.
@@ -67,12 +89,12 @@ class Calls:
     @property
     def in_flight(self) -> int:
         """Calls under way now."""
-        return sum(client.in_flight for client in self._clients.values())
+        return sum(client.in_flight for client in self._clients.values()) + self._program.in_flight
 
     @property
     def answered_at(self) -> float:
         """When the latest answer came, in Unix time; 0 before the first."""
-        return max((client.health.answered_at for client in self._clients.values()), default=0.0)
+        return max([client.health.answered_at for client in self._clients.values()] + [self._program.answered_at])
 
     def verdict(self) -> RowError | None:
         """Return why there is no use in going on: one of the endpoints is dead or refuses us."""
@@ -126,7 +148,7 @@ def entry_of(
         endpoint_id=endpoint.endpoint_id,
         candidate_id=item.candidate_id,
         row_id=item.row_id,
-        sample=plan.sample,
+        sample=plan.verdict_sample if kind == "verdict" else plan.sample,
         output=answer.text if answer else None,
         error_kind=failure.kind.value if failure else None,
         error_message=failure.message if failure else None,

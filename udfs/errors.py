@@ -36,6 +36,7 @@ class ErrorKind(enum.StrEnum):
     REJECTED = "rejected"
     JUDGE = "judge"
     SCORER = "scorer"
+    PROGRAM = "program"
     NOT_IN_LEDGER = "not_in_ledger"
     BUDGET = "budget"
     CONTENT_FILTER = "content_filter"

@@ -40,6 +40,7 @@ class Evaluator:
     def close(self) -> None:
         """Let go of what the task held; the ledger is closed by who opened it."""
         self._scoring.close()
+        self.calls.close()
 
     def status(self) -> TaskStatus:
         """How far this task is."""
@@ -98,7 +99,7 @@ class Evaluator:
             await self.calls.open()
             outcome: Answer | CallError
             try:
-                outcome = await self.calls.ask(plan.endpoint, plan.prompts[item.candidate_id].messages(inputs))
+                outcome = await self.calls.predict(plan.endpoint, plan.prompts[item.candidate_id], inputs)
             except PromptFailure as error:
                 outcome = error
             entry = entry_of(plan, item, "answer", key, plan.endpoint, outcome)

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from udfs.calls import Calls, entry_of, missing
 from udfs.client import Answer
+from udfs.endpoint import Endpoint
 from udfs.errors import CallError, ErrorKind, call_error
 from udfs.ledger import Entry, Ledger, verdict_key
 from udfs.plan import EvaluationPlan
@@ -33,7 +34,12 @@ class Judging:
     ) -> tuple[Rollout, Score | CallError]:
         """Return the verdict, or why there is none, and the rollout with what was asked for it."""
         key = verdict_key(
-            judge.endpoint.endpoint_id, judge.judge_id, item.row_id, item.expectations or "", subject.output
+            judge.endpoint.endpoint_id,
+            judge.judge_id,
+            item.row_id,
+            item.expectations or "",
+            subject.output,
+            self._plan.verdict_sample,
         )
         # Two candidates that answer alike may be under way at once: the second waits, and finds the first's verdict.
         async with self._asking.setdefault(key, asyncio.Lock()):
@@ -49,11 +55,11 @@ class Judging:
             raise missing(f"verdict of the judge {judge.name!r} at the endpoint {judge.endpoint.name!r}", item)
         messages = judge.messages(subject)
         unread: CallError | None = None
-        for sample in range(_VERDICT_TRIES):
-            # The same request at temperature 0 brings the same reply: another try needs another seed.
+        for attempt in range(_VERDICT_TRIES):
+            seed = _seed(judge.endpoint, self._plan.verdict_sample, attempt)
             try:
                 answer = await self._calls.ask(
-                    judge.endpoint, messages, response_format=judge.response_format, seed=sample or None
+                    judge.endpoint, messages, response_format=judge.response_format, seed=seed
                 )
             except CallError as error:
                 return _asked_in_vain(rollout, error), error
@@ -77,6 +83,17 @@ class Judging:
             judge_reused_prompt_tokens=rollout.judge_reused_prompt_tokens + entry.prompt_tokens,
             judge_reused_completion_tokens=rollout.judge_reused_completion_tokens + entry.completion_tokens,
         )
+
+
+def _seed(endpoint: Endpoint, sample: int, attempt: int) -> int | None:
+    """Return the seed of a request, ``None`` for the endpoint's own.
+
+    The same request at temperature 0 brings the same reply, so another attempt needs another seed. A further sample is
+    the very same request, as any evaluation would ask it, unless a fixed seed would fix the reply, too.
+    """
+    number = sample * _VERDICT_TRIES + attempt
+    own = endpoint.sampling.seed
+    return number + (own or 0) if attempt or (number and own is not None) else None
 
 
 def _judged(rollout: Rollout, verdict: Answer | Entry) -> Rollout:

@@ -20,7 +20,9 @@ class EvaluationPlan:
     ``prompts`` maps candidate ids to prompts; ``tasks`` is how many tasks share the endpoints' limits;
     ``evaluation_id`` names this evaluation's segments, so that a retried task finds its earlier attempts'.
     ``allowance`` is what the whole evaluation may spend; ``watched`` says that the driver has opened its
-    ``status_folder``, through which tasks report and are stopped. With ``replay`` no endpoint is called: what the
+    ``status_folder``, through which tasks report and are stopped. ``sample`` is the number of the answers that are
+    asked for, ``verdict_sample`` that of the judges' verdicts over them: above 0, what was asked before is asked once
+    more. With ``replay`` no endpoint is called: what the
     ledger lacks is an error of the kind ``not_in_ledger``.
     """
 
@@ -32,6 +34,7 @@ class EvaluationPlan:
     run_id: str
     tasks: int = 1
     sample: int = 0
+    verdict_sample: int = 0
     allowance: Allowance = field(default_factory=Allowance)
     watched: bool = False
     replay: bool = False

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 from udfs.errors import InputError
@@ -19,11 +20,14 @@ from udfs.well_formed import well_formed
 Message = dict[str, str]
 
 _VARIABLE = re.compile(r"\{\{\s*([A-Za-z_][\w.]*)\s*\}\}")
-_ROLES = ("system", "user", "assistant")
+_TURNS = ("user", "assistant")
+_ROLES = ("system", *_TURNS)
 
 # The component that holds few-shot turns of a chat prompt: a JSON list of messages, put before the last user message.
 DEMOS = "demos"
 TEMPLATE = "template"
+# No message has this name.
+_ROLES_KEY = "roles"
 
 
 def variables(text: str) -> frozenset[str]:
@@ -109,8 +113,14 @@ class Prompt:
 
     @property
     def candidate_id(self) -> str:
-        """Identity of this candidate, see :func:`candidate_id`."""
-        return candidate_id(self.components)
+        """Identity of this candidate, see :func:`candidate_id`.
+
+        The order of the roles is part of it where it is not the usual one, in which the system messages come first and
+        users and assistants take turns: without it, another order of the same messages would be the same prompt.
+        """
+        if self.roles is None or list(self.roles) == _usual_order(self.roles):
+            return candidate_id(self.components)
+        return candidate_id({**self.components, _ROLES_KEY: " ".join(self.roles)})
 
     @property
     def is_chat(self) -> bool:
@@ -168,3 +178,9 @@ def _component_name(roles: Sequence[str]) -> str:
     role = roles[-1]
     count = list(roles).count(role)
     return role if count == 1 else f"{role}_{count}"
+
+
+def _usual_order(roles: Sequence[str]) -> list[str]:
+    """The order that most chats with so many messages of each role have."""
+    turns = [role for pair in zip_longest(*([r for r in roles if r == one] for one in _TURNS)) for role in pair if role]
+    return [role for role in roles if role == "system"] + turns

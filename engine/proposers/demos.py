@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from engine.proposers.labels import answer_of
 from engine.proposers.protocol import Proposal, ProposalRequest
 from engine.rows import Row
 from udfs.prompt import DEMOS, TEMPLATE, Message, Prompt, render
@@ -36,48 +37,49 @@ class DemosProposer:
     name: str = "demos"
     copies_allowed: bool = True
 
-    async def propose(self, request: ProposalRequest) -> Proposal:
-        """Return the parent with a fresh set of demonstrations in place of those it had.
+    async def propose(self, request: ProposalRequest) -> Sequence[Proposal]:
+        """Return the parent with fresh sets of demonstrations in place of those it had, one set a proposal.
 
         Rows of the request's minibatch are not shown: the child is about to be scored on them.
         """
         scored_on = {row.row_id for row, _ in request.rollouts}
-        rng = random.Random(f"demos-{self.seed}-{request.sample}")  # noqa: S311 - reproducible, not secret
-        chosen = self._draw(rng, scored_on)
+        return [self._one(request.parent, scored_on, sample) for sample in request.samples]
+
+    def _one(self, parent: Prompt, scored_on: Collection[str], sample: int) -> Proposal:
+        rng = random.Random(f"demos-{self.seed}-{sample}")  # noqa: S311 - reproducible, not secret
+        chosen = draw(self.train, self.num_demos, rng, excluded=scored_on)
         if not chosen:
             return Proposal(None, "no training row has a recorded answer that could be shown")
-        bare = without_demos(request.parent)
-        shown = [(json.loads(row.inputs), answer_of(row) or "") for row in chosen]
-        return Proposal(with_demos(bare, shown, self.labels))
-
-    def _draw(self, rng: random.Random, excluded: Collection[str]) -> list[Row]:
-        """Draw rows so that different answers take turns, as far as answers repeat."""
-        by_answer: dict[str, list[Row]] = defaultdict(list)
-        for row in self.train:
-            answer = answer_of(row)
-            if row.row_id in excluded or not answer or "{{" in row.inputs + answer:
-                continue
-            if len(answer) + len(row.inputs) <= _MOST_CHARACTERS:
-                by_answer[answer].append(row)
-        for rows in by_answer.values():
-            rng.shuffle(rows)
-        answers = sorted(by_answer)
-        rng.shuffle(answers)
-        drawn: list[Row] = []
-        while len(drawn) < self.num_demos and any(by_answer.values()):
-            for answer in answers:
-                if by_answer[answer] and len(drawn) < self.num_demos:
-                    drawn.append(by_answer[answer].pop())
-        rng.shuffle(drawn)
-        return drawn
+        return Proposal(showing(parent, chosen, self.labels))
 
 
-def answer_of(row: Row) -> str | None:
-    """Return the recorded answer of a row as text, ``None`` where it has none."""
-    expected = (json.loads(row.expectations) if row.expectations else {}).get("expected_response")
-    if expected is None:
-        return None
-    return expected if isinstance(expected, str) else json.dumps(expected, ensure_ascii=False)
+def draw(train: Sequence[Row], count: int, rng: random.Random, *, excluded: Collection[str] = ()) -> list[Row]:
+    """Draw rows that can be shown so that different answers take turns, as far as answers repeat."""
+    by_answer: dict[str, list[Row]] = defaultdict(list)
+    for row in train:
+        answer = answer_of(row)
+        if row.row_id in excluded or not answer or "{{" in row.inputs + answer:
+            continue
+        if len(answer) + len(row.inputs) <= _MOST_CHARACTERS:
+            by_answer[answer].append(row)
+    for rows in by_answer.values():
+        rng.shuffle(rows)
+    answers = sorted(by_answer)
+    rng.shuffle(answers)
+    drawn: list[Row] = []
+    while len(drawn) < count and any(by_answer.values()):
+        for answer in answers:
+            if by_answer[answer] and len(drawn) < count:
+                drawn.append(by_answer[answer].pop())
+    rng.shuffle(drawn)
+    return drawn
+
+
+def showing(prompt: Prompt, rows: Sequence[Row], labels: Sequence[str] = ()) -> Prompt:
+    """Return ``prompt`` with these rows as its demonstrations, in place of those it had; none where there are none."""
+    bare = without_demos(prompt)
+    shown = [(json.loads(row.inputs), answer_of(row) or "") for row in rows]
+    return with_demos(bare, shown, labels) if shown else bare
 
 
 def with_demos(prompt: Prompt, demos: Sequence[tuple[Mapping[str, object], str]], labels: Sequence[str] = ()) -> Prompt:

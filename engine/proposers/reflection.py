@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from engine.proposers import map_reduce
+from engine.proposers.failures import is_failure, records_text
+from engine.proposers.instructions import components_in_turn, placeholders
 from engine.proposers.protocol import Proposal, ProposalRequest
 from engine.proposers.reflection_client import ReflectionClient
-from engine.rows import Row
-from engine.search.guards import CHARACTERS_PER_TOKEN
+from engine.proposers.replies import failure, new_prompt, reply_format
+from engine.token_estimate import tokens_in
 from udfs.errors import CallError
-from udfs.prompt import DEMOS, Message, Prompt, variables
-from udfs.rollout import Rollout
-
-# Expected answers that take at most so many values over the training rows are labels: reflection is shown them all.
-_MOST_LABELS = 40
-_FIELD_CHARACTERS = 600
+from udfs.prompt import Message, Prompt
 
 _SYSTEM = """You improve prompts for a small language model. You are given the current prompt template and records of \
 what the model answered with it, each with the expected answer. Find out why answers were wrong, and write a better \
@@ -52,143 +50,81 @@ _EXAMPLE_REPLY = {
     "new_prompt": "Decide which group the fruit described in the note belongs to.\nAllowed answers: citrus, berry.\n"
     "Answer with exactly one of the allowed answers, in lower case, and nothing else.\n\nNote: {{note}}\nAnswer:",
 }
-_RESPONSE_FORMAT = {
-    "type": "json_schema",
-    "json_schema": {
-        "name": "proposal",
-        "strict": True,
-        "schema": {
-            "type": "object",
-            "properties": {"diagnosis": {"type": "string"}, "new_prompt": {"type": "string"}},
-            "required": ["diagnosis", "new_prompt"],
-            "additionalProperties": False,
-        },
-    },
-}
+_RESPONSE_FORMAT = reply_format("proposal", ["diagnosis", "new_prompt"])
 
 
 @dataclass(frozen=True)
 class ReflectionProposer:
-    """Reflects on a minibatch's failures; ``labels`` are the training rows' answers where these are few."""
+    """Reflects on a minibatch's failures; ``labels`` are the training rows' answers where these are few.
+
+    ``map_reduce_from``: a minibatch with so many failures is summed up in parallel first, see
+    :mod:`engine.proposers.map_reduce`; ``None`` never does.
+    """
 
     client: ReflectionClient
     max_tokens: int
     labels: tuple[str, ...] = ()
+    map_reduce_from: int | None = None
     name: str = "gepa"
     copies_allowed: bool = False
 
-    async def propose(self, request: ProposalRequest) -> Proposal:
-        """Return the model's new prompt, for one component: they take turns from sample to sample."""
-        names = [name for name in request.parent.components if name != DEMOS]
-        component = names[request.sample % len(names)]
+    async def propose(self, request: ProposalRequest) -> Sequence[Proposal]:
+        """Return the model's new prompts, each with one component changed: they take turns from sample to sample."""
+        return await asyncio.gather(*(self._one(request, sample) for sample in request.samples))
+
+    async def _one(self, request: ProposalRequest, sample: int) -> Proposal:
+        component = components_in_turn(request.parent, sample)
+        calls = 0
         try:
+            lessons = None
+            if self._is_large(request):
+                found = await map_reduce.lessons(
+                    self.client, request, sample, max_tokens=self.max_tokens, labels=self.labels
+                )
+                lessons, calls = found.text, found.calls
             reply, truncated = await self.client.ask(
-                self.messages(request, component), sample=request.sample, response_format=_RESPONSE_FORMAT
+                self.messages(request, component, lessons=lessons), sample=sample, response_format=_RESPONSE_FORMAT
             )
         except CallError as error:
-            return Proposal(
-                None,
-                f"the reflection model failed ({error.kind.value}): {error.message}",
-                outage=error.kind.is_infrastructure,
-            )
-        text = parse_reply(reply)
+            return failure(error, calls=calls + 1)
+        text = new_prompt(reply)
         if text is None:
-            return Proposal(None, "the reflection model's reply holds no new prompt", truncated=truncated)
+            reason = "the reflection model's reply holds no new prompt"
+            return Proposal(None, reason, truncated=truncated, calls=calls + 1)
         components = {**request.parent.components, component: text}
-        return Proposal(request.parent.with_components(components), truncated=truncated)
+        return Proposal(request.parent.with_components(components), truncated=truncated, calls=calls + 1)
 
-    def messages(self, request: ProposalRequest, component: str) -> list[Message]:
-        """Return what the reflection model is asked; at most ``max_tokens`` tokens, failures first."""
+    def messages(self, request: ProposalRequest, component: str, *, lessons: str | None = None) -> list[Message]:
+        """Return what the reflection model is asked, in at most ``max_tokens`` tokens: failures first, by kind.
+
+        The current template is always shown whole, and one record at the least, cut short. ``lessons`` stand in
+        place of the records.
+        """
         template = request.parent.components[component]
-        placeholders = ", ".join(f"{{{{{name}}}}}" for name in sorted(variables(template))) or "none"
-        system = _SYSTEM.format(placeholders=placeholders)
+        system = _SYSTEM.format(placeholders=", ".join(placeholders(template)) or "none")
         example = json.dumps(_EXAMPLE_REPLY, ensure_ascii=False)
-        fixed = len(system) + len(_EXAMPLE_REQUEST) + len(example)
-        room = self.max_tokens * CHARACTERS_PER_TOKEN - fixed
+        head = self._head(request.parent, template)
+        if lessons is None:
+            room = self.max_tokens - sum(map(tokens_in, (system, _EXAMPLE_REQUEST, example, head)))
+            records = records_text(request.rollouts, max_tokens=room, labels=self.labels)
+            asked = f"{head}\nRecords:\n{records}"
+        else:
+            asked = f"{head}\nWhat the records teach, as others summed them up:\n{lessons}"
         return [
             {"role": "system", "content": system},
             {"role": "user", "content": _EXAMPLE_REQUEST},
             {"role": "assistant", "content": example},
-            {"role": "user", "content": self._records(request.parent, template, request.rollouts, room)},
+            {"role": "user", "content": asked},
         ]
 
-    def _records(self, parent: Prompt, template: str, rollouts: Sequence[tuple[Row, Rollout]], room: int) -> str:
+    def _head(self, parent: Prompt, template: str) -> str:
         parts = [f"Current template:\n<template>\n{template}\n</template>"]
         if parent.is_chat:
             parts.append(f"It is one message of this chat prompt:\n<chat>\n{parent.text()}\n</chat>")
         if self.labels:
             parts.append(f"The expected answers seen in all records: {' | '.join(self.labels)}")
-        parts.append("Records:")
-        text = "\n".join(parts)
-        scored = [(row, rollout) for row, rollout in rollouts if rollout.score is not None]
-        for number, (row, rollout) in enumerate(sorted(scored, key=lambda pair: pair[1].score or 0.0), start=1):
-            record = _record(number, row, rollout)
-            if number > 1 and len(text) + len(record) > room:
-                break
-            text += "\n" + record
-        return text
+        return "\n".join(parts)
 
-
-def _record(number: int, row: Row, rollout: Rollout) -> str:
-    expectations = json.loads(row.expectations) if row.expectations else {}
-    expected = expectations.get("expected_response", expectations)
-    feedback = "; ".join(text for text in rollout.feedback.values() if text)
-    answered = rollout.output if rollout.output is not None else "(no answer)"
-    lines = [
-        f"{number}. {_cut(row.inputs)}",
-        f"   model answered: {_cut(answered)}",
-        f"   expected: {_cut(expected if isinstance(expected, str) else json.dumps(expected, ensure_ascii=False))}",
-    ]
-    if rollout.score is not None and rollout.score >= 1:
-        lines.append("   this answer is right")
-    elif feedback:
-        lines.append(f"   feedback: {_cut(feedback)}")
-    return "\n".join(lines)
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _FIELD_CHARACTERS else text[:_FIELD_CHARACTERS] + " …"
-
-
-def parse_reply(reply: str) -> str | None:
-    r"""Return the new prompt in a reply: of the JSON object, or of the one fenced block of a plain reply.
-
-    A reply without either is not adopted: a monologue is no prompt.
-
-    >>> parse_reply('{"diagnosis": "d", "new_prompt": "Sort {{x}}"}')
-    'Sort {{x}}'
-    >>> parse_reply("I would say:\n```\nSort {{x}}\n```")
-    'Sort {{x}}'
-    >>> parse_reply("Let me think about it") is None
-    True
-    """
-    text = reply.strip()
-    fenced = text.split("```")
-    inside = fenced[1].partition("\n")[2] if len(fenced) == 3 else None
-    for candidate in (text, inside, text[text.find("{") : text.rfind("}") + 1]):
-        if not candidate:
-            continue
-        try:
-            found = json.loads(candidate)
-        except ValueError:
-            continue
-        if isinstance(found, dict) and isinstance(found.get("new_prompt"), str):
-            return str(found["new_prompt"]).strip() or None
-    return inside.strip() or None if inside is not None else None
-
-
-def labels_of(train: Sequence[Row]) -> tuple[str, ...]:
-    """Return the training rows' expected responses, most frequent first, where these are few; else nothing.
-
-    >>> labels_of([Row("a", "{}", '{"expected_response": "yes"}'), Row("b", "{}", '{"expected_response": "yes"}')])
-    ('yes',)
-    """
-    counts: Counter[str] = Counter()
-    for row in train:
-        expected = (json.loads(row.expectations) if row.expectations else {}).get("expected_response")
-        if not isinstance(expected, str):
-            return ()
-        counts[expected] += 1
-    if not counts or len(counts) > min(_MOST_LABELS, max(1, len(train) // 2)):
-        return ()
-    return tuple(sorted(counts, key=lambda label: (-counts[label], label)))
+    def _is_large(self, request: ProposalRequest) -> bool:
+        failures = sum(is_failure(rollout) for _, rollout in request.rollouts)
+        return self.map_reduce_from is not None and failures >= self.map_reduce_from

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from engine.token_estimate import tokens_in
 from engine.usage import Usage
 from udfs import event_loop
+from udfs.allowance import Allowance, Purse
 from udfs.client import Answer, ChatClient
 from udfs.endpoint import Endpoint
-from udfs.errors import CallError, ErrorKind, LedgerError
+from udfs.errors import CallError, ErrorKind, LedgerError, call_error
 from udfs.flow import flow_control
 from udfs.ledger import Entry, LedgerLocation, SegmentLedger, reflection_key
 from udfs.prompt import Message
@@ -22,16 +24,26 @@ from udfs.records import canonical_json
 _TRUNCATED = "length"
 # So many characters of a request a message shows.
 _SHOWN = 160
+# A reply's length where the endpoint has no max_tokens; what a call may take is reserved before it is made.
+_REPLY_TOKENS = 1024
 
 
 class ReflectionClient:
     """The reflection model. Used from the process's event loop; one instance a search.
 
-    With ``replay`` it is never called, and needs no credentials.
+    With ``replay`` it is never called, and needs no credentials. ``allowance`` says what may still be spent; it is
+    asked before calls, and nothing is called that it does not cover.
     """
 
     def __init__(
-        self, endpoint: Endpoint, ledger: LedgerLocation, *, run_id: str, usage: Usage, replay: bool = False
+        self,
+        endpoint: Endpoint,
+        ledger: LedgerLocation,
+        *,
+        run_id: str,
+        usage: Usage,
+        replay: bool = False,
+        allowance: Callable[[], Allowance] = Allowance,
     ) -> None:
         self.endpoint = endpoint if replay else endpoint.with_secret()
         self._replay = replay
@@ -41,6 +53,9 @@ class ReflectionClient:
         self._ledger: SegmentLedger | None = None
         self._client: ChatClient | None = None
         self._structured = True
+        self._allowance = allowance
+        self._purse = Purse(Allowance(), clock=time.time)
+        self._under_way = 0
         self._opening = asyncio.Lock()
         self._asking: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
 
@@ -52,7 +67,7 @@ class ReflectionClient:
         ``sample`` tells several replies to one request apart. An endpoint without structured output is asked without.
 
         Raises:
-            CallError: the call failed for good.
+            CallError: the call failed for good; of the kind ``budget``, it was not made.
             LedgerError: a replay asks for what the ledger lacks.
         """
         ledger = await self._opened()
@@ -90,13 +105,7 @@ class ReflectionClient:
                 f"the request number {sample} that begins with {messages[-1]['content'][:_SHOWN]!r}. Start the same "
                 "command without --replay to have it called"
             )
-        answer = await self._answer(await self._opened_client(), messages, sample, response_format)
-        self._usage.add_reflection(
-            attempts=answer.attempts,
-            refused=answer.refused,
-            prompt=answer.prompt_tokens,
-            completion=answer.completion_tokens,
-        )
+        answer = await self._affordable_answer(messages, sample, response_format)
         truncated = answer.finish_reason == _TRUNCATED
         ledger.keep(
             Entry(
@@ -118,6 +127,45 @@ class ReflectionClient:
             )
         )
         return answer.text, truncated
+
+    async def _affordable_answer(
+        self, messages: Sequence[Message], sample: int, response_format: Mapping[str, Any] | None
+    ) -> Answer:
+        """Reserve what the call may take, make it, and count what it took."""
+        tokens, cost = self._foreseen(messages)
+        if not self._under_way:
+            # What is left changes between steps; within one, the calls under way are counted by the purse.
+            self._purse = Purse(self._allowance(), clock=time.time)
+        purse = self._purse
+        self._under_way += 1
+        try:
+            if purse.is_limited and not await purse.reserve(tokens, cost):
+                raise call_error(ErrorKind.BUDGET, "the budget does not cover another call to the reflection model")
+            took_tokens, took_cost = 0.0, 0.0
+            try:
+                answer = await self._answer(await self._opened_client(), messages, sample, response_format)
+                took_tokens = answer.prompt_tokens + answer.completion_tokens
+                took_cost = self._price(answer.prompt_tokens, answer.completion_tokens)
+            finally:
+                if purse.is_limited:
+                    purse.settle(tokens, cost, tokens=took_tokens, cost=took_cost)
+            self._usage.add_reflection(
+                attempts=answer.attempts,
+                refused=answer.refused,
+                prompt=answer.prompt_tokens,
+                completion=answer.completion_tokens,
+            )
+            return answer
+        finally:
+            self._under_way -= 1
+
+    def _foreseen(self, messages: Sequence[Message]) -> tuple[float, float]:
+        prompt = sum(tokens_in(message["content"]) for message in messages)
+        reply = self.endpoint.sampling.max_tokens or _REPLY_TOKENS
+        return prompt + reply, self._price(prompt, reply)
+
+    def _price(self, prompt: int, completion: int) -> float:
+        return self.endpoint.price.cost(prompt, completion) if self.endpoint.price else 0.0
 
     async def flush(self) -> None:
         """Put what was answered so far on storage."""

@@ -14,12 +14,14 @@ from markupsafe import Markup
 
 from engine.record import CandidateLine, RunRecord
 from engine.report import charts, diff, words
+from engine.report.race_chart import race_chart
 from engine.report.summary import section, summarize
 from engine.report.tree import REFUSED, tree_chart
+from engine.report.verdict import verdict_page
 
 TEMPLATE, PARTS, STYLE = "report.html.j2", "parts.html.j2", "report.css"
 # What the template asks of result.json beside the summary; a failed run may lack any of it.
-RESULT_KEYS = ("holdout", "steps", "candidates", "ended", "cost", "seconds")
+RESULT_KEYS = ("holdout", "steps", "candidates", "ended", "ended_because", "proposers", "cost", "seconds")
 # A few such texts are still a page that opens at once; record.json has them whole.
 MAX_TEXT_CHARS = 20_000
 MAX_OPEN_CHARS, MAX_OPEN_LINES, PREVIEW_CHARS = 320, 10, 160
@@ -58,6 +60,8 @@ def render_report(record: RunRecord) -> str:
         "interval": ""
         if summary.unchanged
         else charts.interval_chart(summary.difference, summary.interval, summary.needed),
+        "verdict": verdict_page(record),
+        "race": race_chart(record.looks, summary.needed),
         "scores": charts.score_chart(record.steps, record.candidates, winner),
         "tree": tree_chart(record.candidates, winner),
         "runs": diff.fold(lines),

@@ -12,6 +12,7 @@ from engine.errors import BudgetSpent
 from engine.evaluate import Evaluation
 from engine.rows import Row
 from engine.search.budget import Budget
+from engine.search.curtailment import minibatch_verdict
 from engine.search.history import Candidate, History
 from udfs.errors import ErrorKind
 from udfs.prompt import Prompt
@@ -25,9 +26,9 @@ _STAGE_COVERAGE = 0.5
 class EngineAdapter:
     """gepa's ``GEPAAdapter``, tolerant towards its main branch: unknown keywords are passed over.
 
-    Rollouts go into ``history``; gepa gets a number for every row, because it can't do without. For a row that could
-    not be scored that is a neutral one (what other candidates got there, else the candidate's own mean), and no
-    decision of ours is taken from it.
+    Rollouts go into ``history``; gepa gets a number for every row, because it can't do without. For a row that was not
+    asked for or could not be scored that is a neutral one (what other candidates got there, else the candidate's own
+    mean), and no decision of ours is taken from it.
     """
 
     # gepa reads this attribute; None leaves proposals to the reflection strategy.
@@ -39,15 +40,12 @@ class EngineAdapter:
         history: History,
         budget: Budget,
         *,
-        seed: Prompt,
-        val_ids: frozenset[str],
         min_coverage: float,
     ) -> None:
         self._evaluation = evaluation
         self._history = history
         self._budget = budget
-        self._seed = seed
-        self._val_ids = val_ids
+        self._val_ids = frozenset(row.row_id for row in history.val)
         self._min_coverage = min_coverage
         self.step = 0
 
@@ -61,22 +59,48 @@ class EngineAdapter:
     def batch_evaluate(
         self, items: list[tuple[dict[str, str], list[Row]]], *, capture_traces: bool = True, **_: Any
     ) -> list[EvaluationBatch[Trajectory, Rollout]]:
-        """Evaluate all pairs of a stage at once.
+        """Evaluate all pairs of a stage at once; children on a minibatch only as far as it takes to decide.
 
         Raises:
             BudgetSpent: the budget does not cover the whole stage; what it covers was evaluated and is in history.
-            CoverageError: too few val rows of a candidate could be scored.
+            CoverageError: too few rows could be scored.
         """
         del capture_traces  # traces are what history keeps anyway
-        pairs = [(self._seed.with_components(components), rows) for components, rows in items]
-        stage = self._stage(pairs)
-        fresh = [(prompt, [row for row in rows if not self._is_known(prompt, row)]) for prompt, rows in pairs]
-        affordable = self._affordable(fresh)
-        if any(rows for _, rows in affordable):
-            self._evaluate(affordable, stage)
-        if len(affordable) < len(pairs):
-            raise BudgetSpent(f"the budget covers {len(affordable)} of {len(pairs)} evaluations of the stage {stage}")
+        seed = self._history.seed.prompt
+        pairs = [(seed.with_components(components), rows) for components, rows in items]
+        if all(row.row_id in self._val_ids for _, rows in pairs for row in rows):
+            # The race has run them before gepa asks, but for the seed's first shard.
+            self.ask(pairs, stage=self.stage_on_val)
+        elif all(self._history.get(prompt.candidate_id).val for prompt, _ in pairs):
+            self.ask(pairs, stage=f"step {self.step}: parents")
+        else:
+            self._ask_children(pairs)
         return [self._batch(rows, self._noted(prompt, rows)) for prompt, rows in pairs]
+
+    @property
+    def stage_on_val(self) -> str:
+        """What progress calls a stage on val rows."""
+        return f"step {self.step}: val" if self.step else "seed on val"
+
+    def affordable(self, pairs: int) -> int:
+        """Return how many of so many new evaluations the budget allows, all else left aside."""
+        return self._budget.affordable(pairs)
+
+    def ask(self, pairs: Sequence[tuple[Prompt, Sequence[Row]]], *, stage: str) -> None:
+        """Evaluate what is not known yet, all at once; the rollouts are in history then.
+
+        Raises:
+            BudgetSpent: the budget does not cover all; what it covers was evaluated, whole pairs only.
+            CoverageError: too few rows could be scored.
+        """
+        fresh = [(prompt, [row for row in rows if not self._is_known(prompt, row)]) for prompt, rows in pairs]
+        # Whoever leads must be able to complete val: what that takes is not spent on minibatches.
+        kept = 0 if stage == self.stage_on_val else self._history.outstanding
+        covered = self._covered(fresh, kept)
+        if any(rows for _, rows in covered):
+            self._evaluate(covered, stage)
+        if len(covered) < len(pairs):
+            raise BudgetSpent(f"the budget covers {len(covered)} of {len(pairs)} evaluations of the stage {stage}")
 
     def make_reflective_dataset(
         self,
@@ -89,28 +113,56 @@ class EngineAdapter:
         records = [{"row": row, "rollout": rollout} for row, rollout in eval_batch.trajectories or ()]
         return dict.fromkeys(components_to_update, records)
 
+    def _ask_children(self, pairs: Sequence[tuple[Prompt, Sequence[Row]]]) -> None:
+        """Rows where a child can do better come first: one that gains nothing there is not asked for the others."""
+        stage = f"step {self.step}: proposals"
+        self.ask([(p, [row for row in rows if self._before(p, row) < 1.0]) for p, rows in pairs], stage=stage)
+        self.ask([(p, rows) for p, rows in pairs if self._verdict(p, rows) is None], stage=stage)
+
+    def _before(self, child: Prompt, row: Row) -> float:
+        """What the child's parent got; 1 where it was not scored, so that there is nothing to gain."""
+        rollout = self._parent(child).train.get(row.row_id)
+        return 1.0 if rollout is None or rollout.score is None else rollout.score
+
+    def _verdict(self, child: Prompt, rows: Sequence[Row]) -> bool | None:
+        known = self._history.get(child.candidate_id).train
+        before = self._parent(child).train
+        scored = [row.row_id for row in rows if row.row_id in before and before[row.row_id].score is not None]
+        differences = [
+            after - before_score
+            for row_id in scored
+            if row_id in known
+            and (after := known[row_id].score) is not None
+            and (before_score := before[row_id].score) is not None
+        ]
+        still_open = [before[row_id].score or 0.0 for row_id in scored if row_id not in known]
+        return minibatch_verdict(differences, still_open)
+
+    def _parent(self, child: Prompt) -> Candidate:
+        return self._history.parent(self._history.get(child.candidate_id))
+
     def _evaluate(self, pairs: Sequence[tuple[Prompt, list[Row]]], stage: str) -> None:
         self._evaluation.usage.metric_calls += len({(p.candidate_id, row.row_id) for p, rows in pairs for row in rows})
         results = self._evaluation.rollouts(pairs, stage=stage, allowance=self._budget.allowance())
         unasked = sum(was_not_asked(r) for rollouts in results for r in rollouts)
         if unasked:
             for (prompt, _), rollouts in zip(pairs, results, strict=True):
-                if not any(map(was_not_asked, rollouts)):  # half a val set must not make a winner
+                if not any(map(was_not_asked, rollouts)):  # half a shard must not make a leader
                     self._history.note(prompt.candidate_id, rollouts)
             raise BudgetSpent(f"it did not cover {unasked} of the calls of the stage {stage}")
-        if not stage.endswith("val"):
+        on_val = stage == self.stage_on_val
+        if not on_val:
             # Minibatches are too small for min_coverage; but an outage over half of a stage is no evidence at all.
             check_coverage([r for rollouts in results for r in rollouts], _STAGE_COVERAGE, f"the stage {stage}")
-        for (prompt, rows), rollouts in zip(pairs, results, strict=True):
+        for (prompt, _), rollouts in zip(pairs, results, strict=True):
             self._history.note(prompt.candidate_id, rollouts)
-            if stage.endswith("val"):
-                label = self._history.get(prompt.candidate_id).label
-                check_coverage(rollouts, self._min_coverage, f"candidate {label} on val")
-                self._tell_val(prompt, rows)
+            if on_val:
+                candidate = self._history.get(prompt.candidate_id)
+                check_coverage(list(candidate.val.values()), self._min_coverage, f"candidate {candidate.label} on val")
 
-    def _affordable(self, pairs: Sequence[tuple[Prompt, list[Row]]]) -> list[tuple[Prompt, list[Row]]]:
-        """The first pairs of the stage that the budget covers."""
-        left = self._budget.affordable(sum(len(rows) for _, rows in pairs))
+    def _covered(self, pairs: Sequence[tuple[Prompt, list[Row]]], kept: int) -> list[tuple[Prompt, list[Row]]]:
+        """The first pairs of the stage that the budget covers when so many calls are kept back."""
+        left = self._budget.affordable(kept + sum(len(rows) for _, rows in pairs)) - kept
         chosen = []
         for prompt, rows in pairs:
             if len(rows) > left:
@@ -121,24 +173,18 @@ class EngineAdapter:
 
     def _is_known(self, prompt: Prompt, row: Row) -> bool:
         """Scored before in this search: gepa asks for parents again, and is served from history."""
-        rollout = _rollout(self._history.get(prompt.candidate_id), row.row_id)
+        candidate = self._history.get(prompt.candidate_id)
+        if row.row_id in self._val_ids:
+            return row.row_id in candidate.val  # asked once; the row that failed stays out of each comparison
+        rollout = candidate.train.get(row.row_id)
         return rollout is not None and rollout.score is not None
 
     def _noted(self, prompt: Prompt, rows: Sequence[Row]) -> list[Rollout]:
+        """What is known of the rows; an empty rollout for those that were not asked for."""
         candidate = self._history.get(prompt.candidate_id)
-        return [candidate.val.get(row.row_id) or candidate.train[row.row_id] for row in rows]
-
-    def _stage(self, pairs: Sequence[tuple[Prompt, list[Row]]]) -> str:
-        if all(row.row_id in self._val_ids for _, rows in pairs for row in rows):
-            return "seed on val" if self.step == 0 else f"step {self.step}: val"
-        known = all(self._history.get(prompt.candidate_id).val for prompt, _ in pairs)
-        return f"step {self.step}: {'parents' if known else 'proposals'}"
-
-    def _tell_val(self, prompt: Prompt, rows: Sequence[Row]) -> None:
-        candidate = self._history.get(prompt.candidate_id)
-        score = self._history.val_score(candidate)
-        shown = "unscored" if score is None else f"{score:.3f}"
-        self._evaluation.progress.tell(f"{candidate.label} ({candidate.proposer}): {shown} on {len(rows)} val rows")
+        return [
+            _rollout(candidate, row.row_id) or Rollout(candidate.candidate_id, row.row_id, score=None) for row in rows
+        ]
 
     def _batch(self, rows: Sequence[Row], rollouts: Sequence[Rollout]) -> EvaluationBatch[Trajectory, Rollout]:
         known = [r.score for r in rollouts if r.score is not None]

@@ -48,6 +48,20 @@ def affordable_gate_rows(planned: int, budget: Budget, *, pair_tokens: float, ch
     return max(1, int(rows))
 
 
+def affordable_pairs(budget: Budget, *, tokens_each: float) -> float:
+    """Return how many (prompt, row) pairs of ``tokens_each`` all that is left pays for; infinite without limits."""
+    settings, usage = budget.settings, budget.usage
+    pairs = float("inf")
+    if settings.max_metric_calls is not None:
+        pairs = min(pairs, settings.max_metric_calls - usage.metric_calls)
+    if settings.max_tokens is not None and tokens_each > 0:
+        pairs = min(pairs, (settings.max_tokens - usage.tokens) / tokens_each)
+    spent = budget.cost()
+    if settings.max_cost is not None and spent > 0 and usage.tokens and tokens_each > 0:
+        pairs = min(pairs, (settings.max_cost - spent) / (spent / usage.tokens * tokens_each))
+    return max(0.0, pairs)
+
+
 @dataclass
 class Budget:
     """Says how many more pairs a stage may evaluate, and what they may use.

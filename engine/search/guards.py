@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from engine.rows import Row
+from engine.search.copies import Copies
+from engine.token_estimate import tokens_in
 from udfs.errors import InputError
 from udfs.prompt import DEMOS, Prompt
 
-# English text has about four characters a token.
-CHARACTERS_PER_TOKEN = 4
-# A run of so many words that also stands in a training row is copied, not coincidence.
-_COPIED_WORDS = 8
-_WORD = re.compile(r"\w+")
+_PLACEHOLDER = re.compile(r"\{\{\s*[A-Za-z_][\w.]*\s*\}\}")
+# How a chat prompt is shown to the reflection model: a proposal that holds such a line is several messages in one.
+_ROLE_LINE = re.compile(r"^\[(system|user|assistant)\]\s*$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -27,14 +28,12 @@ class Guards:
 
     seed: Prompt
     max_prompt_tokens: int
-    copied: frozenset[tuple[str, ...]]
+    copies: Copies
 
     @classmethod
     def of(cls, seed: Prompt, train: Sequence[Row], *, max_prompt_tokens: int) -> Guards:
         """Make guards for a search; what stands in the seed itself is no copy."""
-        own = set(_shingles([seed.text()]))
-        texts = (text for row in train for text in _texts(row))
-        return cls(seed, max_prompt_tokens, frozenset(set(_shingles(texts)) - own))
+        return cls(seed, max_prompt_tokens, Copies.of(train, allowed=seed.text()))
 
     def objection(self, proposal: Prompt, *, truncated: bool = False, copies_allowed: bool = False) -> str | None:
         """Return why the proposal is refused, ``None`` when it is fit to be scored.
@@ -49,17 +48,33 @@ class Guards:
             lambda: self._shape_objection(proposal),
             lambda: self._variables_objection(proposal),
             lambda: self._length_objection(proposal),
-            lambda: None if copies_allowed else self._copy_objection(proposal),
+            lambda: None if copies_allowed else self.copies.found_in(proposal.text()),
         )
         return next((found for check in checks if (found := check()) is not None), None)
 
     def _shape_objection(self, proposal: Prompt) -> str | None:
-        text = proposal.text()
-        if not text.strip():
-            return "the prompt is empty"
-        if proposal.components.keys() != self.seed.components.keys():
+        if proposal.roles != self.seed.roles or proposal.components.keys() != self.seed.components.keys():
             return "the prompt's messages differ from the seed's"
-        return "a code fence is open: the prompt was cut off in the middle" if text.count("```") % 2 else None
+        if not proposal.text().strip():
+            return "the prompt is empty"
+        return next(self._text_objections(proposal), None)
+
+    def _text_objections(self, proposal: Prompt) -> Iterator[str]:
+        """What is wrong with single messages: each keeps the shape that the seed's has."""
+        for name, seed_text in self.seed.components.items():
+            text = proposal.components[name]
+            if name == DEMOS:
+                continue
+            where = f"the message {name!r}" if self.seed.is_chat else "the prompt"
+            if seed_text.strip() and not text.strip():
+                yield f"{where} is empty"
+            if _ROLE_LINE.search(text) and not _ROLE_LINE.search(seed_text):
+                yield f"{where} holds several messages: roles stay as they are in the seed"
+            if text.count("```") % 2 and not seed_text.count("```") % 2:
+                yield "a code fence is open: the prompt was cut off in the middle"
+            expected, found = _json_shape(seed_text), _json_shape(text)
+            if found != expected:
+                yield f"{where} is {_described(found)}, and the seed's is {_described(expected)}"
 
     def _variables_objection(self, proposal: Prompt) -> str | None:
         if lost := self.seed.variables - proposal.variables:
@@ -69,14 +84,35 @@ class Guards:
         return None
 
     def _length_objection(self, proposal: Prompt) -> str | None:
-        tokens = len(proposal.text()) // CHARACTERS_PER_TOKEN
+        tokens = tokens_in(proposal.text())
         if tokens <= self.max_prompt_tokens:
             return None
         return f"the prompt has about {tokens} tokens, above max_prompt_tokens {self.max_prompt_tokens}"
 
-    def _copy_objection(self, proposal: Prompt) -> str | None:
-        copied = next((s for s in _shingles([proposal.text()]) if s in self.copied), None)
-        return f"it copies a training row: {' '.join(copied)!r}" if copied else None
+
+def _json_shape(text: str) -> str | None:
+    """Return what tells the shape of a text that is a JSON object or list; ``None`` for ordinary text.
+
+    A placeholder stands inside a string or for a whole value: a digit is good JSON in both places.
+
+    >>> _json_shape('{"task": "{{x}}", "n": {{n}}}')
+    '{n,task}'
+    """
+    if not text.lstrip().startswith(("{", "[")):
+        return None
+    try:
+        found: Any = json.loads(_PLACEHOLDER.sub("0", text), strict=False)
+    except ValueError:
+        return None
+    if isinstance(found, dict):
+        return "{" + ",".join(sorted(found)) + "}"
+    return "[]" if isinstance(found, list) else None
+
+
+def _described(shape: str | None) -> str:
+    if shape is None:
+        return "no JSON"
+    return "a JSON list" if shape == "[]" else f"a JSON object with the keys {shape}"
 
 
 def _demos_defect(proposal: Prompt) -> str | None:
@@ -92,17 +128,3 @@ def _demos_defect(proposal: Prompt) -> str | None:
 
 def _named(names: Iterable[str]) -> str:
     return ", ".join(f"{{{{{name}}}}}" for name in sorted(names))
-
-
-def _texts(row: Row) -> Iterable[str]:
-    for text in (row.inputs, row.expectations):
-        if text:
-            yield from (str(value) for value in json.loads(text).values())
-
-
-def _shingles(texts: Iterable[str]) -> Iterable[tuple[str, ...]]:
-    """All runs of :data:`_COPIED_WORDS` words, casefolded."""
-    for text in texts:
-        words = [word.casefold() for word in _WORD.findall(text)]
-        for start in range(len(words) - _COPIED_WORDS + 1):
-            yield tuple(words[start : start + _COPIED_WORDS])

@@ -6,10 +6,13 @@ really scored.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from engine.rows import Row
+from engine.search.curtailment import chance_ahead
+from engine.statistics import Differences
 from udfs.prompt import Prompt
 from udfs.rollout import Rollout
 
@@ -18,7 +21,8 @@ from udfs.rollout import Rollout
 class Candidate:
     """One candidate and how it has done so far; ``status`` and the scores change as the search goes on.
 
-    ``status``: ``seed``, ``proposed``, ``accepted``, ``rejected`` or ``guarded``.
+    ``status``: ``seed``, ``proposed``, ``accepted``, ``rejected`` or ``guarded``. ``calls`` is what it took to propose
+    it and to evaluate its minibatch.
     """
 
     prompt: Prompt
@@ -30,6 +34,7 @@ class Candidate:
     reason: str = ""
     minibatch_before: float | None = None
     minibatch_after: float | None = None
+    calls: int = 0
     train: dict[str, Rollout] = field(default_factory=dict)
     val: dict[str, Rollout] = field(default_factory=dict)
 
@@ -40,14 +45,22 @@ class Candidate:
 
 
 class History:
-    """All candidates in the order they came up. Not thread-safe: one search, one thread."""
+    """All candidates in the order they came up. Not thread-safe: one search, one thread.
 
-    def __init__(self, seed: Prompt, val: Sequence[Row]) -> None:
-        self._val = list(val)
-        self._weights = {row.row_id: row.weight for row in val}
+    ``val`` is in the seeded order in which candidates are asked for it, cut to ``val_rows`` where that is given;
+    ``leader`` is the best so far.
+    """
+
+    def __init__(self, seed: Prompt, val: Sequence[Row], *, order_seed: int = 0, val_rows: int | None = None) -> None:
+        def place(row: Row) -> str:
+            return hashlib.sha256(f"val-{order_seed}|{row.row_id}".encode()).hexdigest()
+
+        self.val = tuple(sorted(val, key=place)[:val_rows])
+        self._weights = {row.row_id: row.weight for row in self.val}
         self._by_id: dict[str, Candidate] = {}
         self.candidates: list[Candidate] = []
         self.seed = self.add(seed, parents=(), proposer="seed", step=0, status="seed")
+        self.leader = self.seed
 
     def add(
         self, prompt: Prompt, *, parents: Sequence[str], proposer: str, step: int, status: str, reason: str = ""
@@ -68,6 +81,14 @@ class History:
         """Return the candidate with this id, which must be known."""
         return self._by_id[candidate_id]
 
+    def of(self, components: Mapping[str, str]) -> Candidate:
+        """Return the candidate with these components, which is all that gepa keeps of it; it must be known."""
+        return self.get(self.seed.prompt.with_components(components).candidate_id)
+
+    def parent(self, candidate: Candidate) -> Candidate:
+        """Return the parent of a candidate, the seed for the seed itself."""
+        return next((one for one in self.candidates if one.label in candidate.parents), self.seed)
+
     def note(self, candidate_id: str, rollouts: Iterable[Rollout]) -> None:
         """Keep rollouts with their candidate, by the part of the data their rows belong to."""
         candidate = self.get(candidate_id)
@@ -79,47 +100,66 @@ class History:
         """Return the mean score over the val rows that were scored, by weight; ``None`` where val was not run."""
         return weighted_mean(candidate.val.values(), self._weights)
 
-    def val_coverage(self, candidate: Candidate) -> float:
-        """Return the share of val rows that were scored."""
-        scored = sum(rollout.score is not None for rollout in candidate.val.values())
-        return scored / len(self._val) if self._val else 0.0
+    def lacking(self, candidate: Candidate, rows: int | None = None) -> list[Row]:
+        """Return those of the first ``rows`` of val, by default of all, that the candidate was not asked for yet."""
+        return [row for row in self.val[:rows] if row.row_id not in candidate.val]
 
-    def best(self, *, min_coverage: float) -> Candidate:
-        """Return the candidate that does best on val; among equals, and where nothing was scored, the earliest.
+    @property
+    def finalists(self) -> list[Candidate]:
+        """The leader, and the seed that it is compared with: both are run on all of val in the end."""
+        return [self.leader] if self.leader is self.seed else [self.leader, self.seed]
 
-        Each candidate is compared with the best so far on the rows that were scored for both.
+    @property
+    def outstanding(self) -> int:
+        """How many evaluations the finalists lack."""
+        return sum(len(self.lacking(one)) for one in self.finalists)
+
+    def is_complete(self, candidate: Candidate) -> bool:
+        """Say whether the candidate was asked for all of val."""
+        return len(candidate.val) == len(self.val)
+
+    def differences(self, one: Candidate, other: Candidate) -> Differences:
+        """Return the differences in val score, ``one`` minus ``other``, over the rows scored for both."""
+        found = [
+            (rollout.score - counterpart.score, self._weights[row_id])
+            for row_id, rollout in one.val.items()
+            if (counterpart := other.val.get(row_id)) is not None
+            and rollout.score is not None
+            and counterpart.score is not None
+        ]
+        return Differences.of([value for value, _ in found], [weight for _, weight in found])
+
+    def ahead(self, one: Candidate, other: Candidate) -> float:
+        """Return the probability that ``one`` would be ahead of ``other`` on all of val, by the rows scored for both.
+
+        See :func:`engine.search.curtailment.chance_ahead`.
         """
-        best = self.seed
-        for candidate in self.candidates:
-            if candidate is best or not candidate.val or self.val_coverage(candidate) < min_coverage:
-                continue
-            difference = self.paired_difference(candidate, best)
-            if difference is not None and difference > 0:
-                best = candidate
-        return best
+        weights = self._weights.values()
+        evenness = sum(weights) ** 2 / (len(weights) * sum(w * w for w in weights)) if weights else 1.0
+        return chance_ahead(self.differences(one, other), rows=len(self.val), evenness=evenness)
 
-    def paired_difference(self, one: Candidate, other: Candidate) -> float | None:
-        """Return the mean difference in val score, ``one`` minus ``other``, over the rows scored for both."""
-        total = weights = 0.0
-        for row_id, rollout in one.val.items():
-            counterpart = other.val.get(row_id)
-            if rollout.score is not None and counterpart is not None and counterpart.score is not None:
-                total += self._weights[row_id] * (rollout.score - counterpart.score)
-                weights += self._weights[row_id]
-        return total / weights if weights else None
+    def pareto_counts(self, pool: Sequence[Candidate]) -> list[int]:
+        """For each candidate: on how many val rows no other one does better (GEPA, arXiv 2507.19457, algorithm 2).
 
-    def pareto_counts(self, candidate_ids: Sequence[str]) -> list[int]:
-        """For each candidate: on how many val rows no other one does better (GEPA, arXiv 2507.19457, algorithm 2)."""
-        pool = [self.get(candidate_id) for candidate_id in candidate_ids]
-        counts = [0] * len(pool)
-        for row in self._val:
-            scores = [c.val[row.row_id].score if row.row_id in c.val else None for c in pool]
-            known = [score for score in scores if score is not None]
-            if known:
-                top = max(known)
-                for position, score in enumerate(scores):
-                    counts[position] += score == top
-        return counts
+        A candidate that is dominated, because on each of its rows one that stays does as well, counts for none. The
+        rows are those of the leader: on rows that only an earlier leader was asked for there is nothing to compare.
+        """
+        fronts = [front for row in self.val if row.row_id in self.leader.val and (front := _front(pool, row.row_id))]
+        means = [weighted_mean(candidate.val.values(), self._weights) or 0.0 for candidate in pool]
+        staying = set(range(len(pool)))
+        # The weakest are looked at first; among equals the latest, so that an earlier one is not lost to its copy.
+        for position in sorted(staying, key=lambda at: (means[at], -at)):
+            if all(front & staying != {position} for front in fronts if position in front):
+                staying.discard(position)
+        return [sum(at in front for front in fronts) if at in staying else 0 for at in range(len(pool))]
+
+
+def _front(pool: Sequence[Candidate], row_id: str) -> set[int]:
+    """Positions of those that do best on a row; empty where it was scored for nobody."""
+    scores = [(at, c.val[row_id].score) for at, c in enumerate(pool) if row_id in c.val]
+    known = [(at, score) for at, score in scores if score is not None]
+    top = max((score for _, score in known), default=None)
+    return {at for at, score in known if score == top}
 
 
 def weighted_mean(rollouts: Iterable[Rollout], weights: Mapping[str, int] | None = None) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,8 +13,11 @@ from gepa.proposer.reflective_mutation.reflection_lm import ReflectionProposal
 from engine.errors import EvaluationError
 from engine.progress import Progress
 from engine.proposers.protocol import Proposal, ProposalRequest, Proposer
+from engine.search.attempts import attempts
 from engine.search.guards import Guards
 from engine.search.history import History
+from engine.search.proposer_choice import InTurn, PayingOff, ProposerChoice
+from engine.search.proposer_statistics import proposer_statistics
 from udfs import event_loop
 from udfs.prompt import Prompt
 
@@ -23,20 +27,34 @@ Job = tuple[dict[str, str], Mapping[str, Sequence[Mapping[str, Any]]], list[str]
 
 
 class ProposerStrategy:
-    """gepa's ``BatchReflectionLM``: ``reflect_many`` runs all jobs of a step at once, proposers in turn.
+    """gepa's ``BatchReflectionLM``: ``reflect_many`` runs all jobs of a step at once.
+
+    ``choice`` says which proposer gets which job; in turn where nothing is said. Jobs of one proposer on the same
+    parent and minibatch are one request for so many proposals.
 
     gepa swallows what a reflection raises and buys every call again; so nothing is raised here: a failure is an empty
-    proposal, and what must stop the run is kept in ``failure``.
+    proposal, and what must stop the run is kept in ``failure``. ``budget_spent`` is set when the last step made no
+    prompt because the budget did not cover a call to the reflection model.
     """
 
-    def __init__(self, proposers: Sequence[Proposer], guards: Guards, history: History, progress: Progress) -> None:
+    def __init__(
+        self,
+        proposers: Sequence[Proposer],
+        guards: Guards,
+        history: History,
+        progress: Progress,
+        choice: ProposerChoice | None = None,
+    ) -> None:
         self._proposers = list(proposers)
         self._guards = guards
         self._history = history
         self._progress = progress
+        self._choice = choice or InTurn(len(self._proposers))
         self._jobs_done = 0
+        self._seen = {_gist(history.seed.prompt): history.seed.label}
         self.step = 0
         self.failure: BaseException | None = None
+        self.budget_spent = False
 
     def reflect(
         self, candidate: dict[str, str], reflective_dataset: Any, components_to_update: list[str]
@@ -46,36 +64,62 @@ class ProposerStrategy:
 
     def reflect_many(self, jobs: list[Job]) -> list[tuple[ReflectionProposal, ProposerStrategy]]:
         """Return one proposal a job, in order; an empty one where there is nothing fit to be scored."""
-        requests = []
-        for number, (components, dataset, _) in enumerate(jobs):
-            records = next(iter(dataset.values()), ())
-            requests.append(
-                ProposalRequest(
-                    parent=self._guards.seed.with_components(components),
-                    rollouts=[(record["row"], record["rollout"]) for record in records],
-                    sample=self._jobs_done + number,
-                )
-            )
-        chosen: list[Proposer] = [self._proposers[request.sample % len(self._proposers)] for request in requests]
-        self._jobs_done += len(jobs)
+        first, self._jobs_done = self._jobs_done, self._jobs_done + len(jobs)
+        chosen = self._choice.choose(self._history, first=first, count=len(jobs))
+        self._tell_accounts()
+        requests = self._requests(jobs, chosen, first)
+        asked = [(self._proposers[position], request) for position, request, _ in requests]
         try:
-            proposals = event_loop.run(_all(chosen, requests))
+            answers = event_loop.run(_all(asked))
         except Exception as error:
             # A defect or a full disk, not a bad reply: kept for the search to raise outside gepa.
             self.failure = error
             return [(ReflectionProposal({}), self) for _ in jobs]
-        asked = [proposal for proposal in proposals if proposal.prompt is not None or proposal.outage]
-        if asked and all(proposal.outage for proposal in asked):
+        proposals = [proposal for answer in answers for proposal in answer]
+        self.budget_spent = any(p.unaffordable for p in proposals) and not any(p.prompt for p in proposals)
+        told = [proposal for proposal in proposals if proposal.prompt is not None or proposal.outage]
+        if told and all(proposal.outage for proposal in told):
             # A search without its reflection model would end as "no improvement found", which nobody has looked for.
-            self.failure = EvaluationError(f"{asked[0].reason}. Mend it and start the same command again to go on.")
+            self.failure = EvaluationError(f"{told[0].reason}. Mend it and start the same command again to go on.")
             return [(ReflectionProposal({}), self) for _ in jobs]
+        by_job = {
+            number: (proposer, request, proposal)
+            for (proposer, request), (_, _, numbers), answer in zip(asked, requests, answers, strict=True)
+            for number, proposal in zip(numbers, answer, strict=True)
+        }
+        return [(ReflectionProposal(self._admit(*by_job[number])), self) for number in range(len(jobs))]
+
+    def _requests(
+        self, jobs: Sequence[Job], chosen: Sequence[int], first: int
+    ) -> list[tuple[int, ProposalRequest, list[int]]]:
+        """The proposer's position, its request, and the jobs that it serves."""
+        history = attempts(self._history)
+        grouped: dict[tuple[Any, ...], list[int]] = {}
+        found = []
+        for number, (position, (components, dataset, _)) in enumerate(zip(chosen, jobs, strict=True)):
+            parent = self._guards.seed.with_components(components)
+            rollouts = [(record["row"], record["rollout"]) for record in next(iter(dataset.values()), ())]
+            key = (position, parent.candidate_id, tuple(row.row_id for row, _ in rollouts))
+            if key not in grouped:
+                grouped[key] = []
+                # Its numbers end where the step's do: no later request bears one of them.
+                request = ProposalRequest(parent, rollouts, first + number, history=history)
+                found.append((position, request, grouped[key]))
+            grouped[key].append(number)
         return [
-            (ReflectionProposal(self._admit(proposer, request, proposal)), self)
-            for proposer, request, proposal in zip(chosen, requests, proposals, strict=True)
+            (
+                position,
+                ProposalRequest(request.parent, request.rollouts, request.sample, len(numbers), history),
+                numbers,
+            )
+            for position, request, numbers in found
         ]
 
     def _admit(self, proposer: Proposer, request: ProposalRequest, proposal: Proposal) -> dict[str, str]:
         """Guard the proposal and enter it into history; return the texts that changed, none for a refusal."""
+        if proposal.unaffordable:
+            self._progress.tell(f"{proposer.name}: {proposal.reason}")
+            return {}
         parent = self._history.get(request.parent.candidate_id)
         prompt = proposal.prompt
         objection = proposal.reason
@@ -83,35 +127,61 @@ class ProposerStrategy:
             objection = self._objection(prompt, proposal, proposer) or ""
         if prompt is None or objection:
             shown = prompt or Prompt(None, {"template": ""})
+            # Who was not asked has nothing to account for.
+            name = "" if _nothing_to_learn(request) else proposer.name
             refused = self._history.add(
                 shown,
                 parents=[parent.label],
-                proposer=proposer.name,
+                proposer=name,
                 step=self.step,
                 status="guarded",
                 reason=objection,
             )
-            self._progress.tell(f"{refused.label} ({proposer.name}): refused before a call: {objection}")
+            refused.calls = proposal.calls
+            who = f" ({name})" if name else ""
+            self._progress.tell(f"{refused.label}{who}: refused before a call: {objection}")
             return {}
-        self._history.add(prompt, parents=[parent.label], proposer=proposer.name, step=self.step, status="proposed")
+        added = self._history.add(
+            prompt, parents=[parent.label], proposer=proposer.name, step=self.step, status="proposed"
+        )
+        added.calls = proposal.calls + len(request.rollouts)
+        self._seen[_gist(prompt)] = added.label
         return {name: text for name, text in prompt.components.items() if text != request.parent.components.get(name)}
 
     def _objection(self, prompt: Prompt, proposal: Proposal, proposer: Proposer) -> str | None:
-        known = self._history.find(prompt.candidate_id)
-        if known is not None:
+        if (known := self._history.find(prompt.candidate_id)) is not None:
             return f"the same prompt as {known.label}"
+        if (label := self._seen.get(_gist(prompt))) is not None:
+            return f"the same prompt as {label}, but for blanks"
         return self._guards.objection(prompt, truncated=proposal.truncated, copies_allowed=proposer.copies_allowed)
 
+    def _tell_accounts(self) -> None:
+        if isinstance(self._choice, PayingOff) and len(self._history.candidates) > 1:
+            names = [proposer.name for proposer in self._proposers]
+            self._progress.tell("; ".join(account.told() for account in proposer_statistics(self._history, names)))
 
-async def _all(proposers: Sequence[Proposer], requests: Sequence[ProposalRequest]) -> list[Proposal]:
-    jobs = (_one(proposer, request) for proposer, request in zip(proposers, requests, strict=True))
-    return list(await asyncio.gather(*jobs))
+
+def _gist(prompt: Prompt) -> str:
+    """What is left of a prompt when blanks are taken for the same: nobody pays to tell such prompts apart."""
+    return "\n\n".join(f"{name}: {' '.join(text.split())}" for name, text in sorted(prompt.components.items()))
 
 
-async def _one(proposer: Proposer, request: ProposalRequest) -> Proposal:
+def _nothing_to_learn(request: ProposalRequest) -> str | None:
+    """Why no proposer is asked, ``None`` where one is."""
     if all(rollout.score is None for _, rollout in request.rollouts):
-        return Proposal(None, "no row of the minibatch could be scored")
+        return "no row of the minibatch could be scored"
     if all(rollout.score is None or rollout.score >= 1 for _, rollout in request.rollouts):
         # No child could do strictly better here, so neither a reflection nor a minibatch is worth its price.
-        return Proposal(None, "nothing to learn: the whole minibatch is right")
-    return await proposer.propose(request)
+        return "nothing to learn: the whole minibatch is right"
+    return None
+
+
+async def _all(asked: Sequence[tuple[Proposer, ProposalRequest]]) -> list[list[Proposal]]:
+    return list(await asyncio.gather(*(_some(proposer, request) for proposer, request in asked)))
+
+
+async def _some(proposer: Proposer, request: ProposalRequest) -> list[Proposal]:
+    if (reason := _nothing_to_learn(request)) is not None:
+        return [Proposal(None, reason)] * request.count
+    spare = itertools.repeat(Proposal(None, "it had no more to propose"))
+    return list(itertools.islice(itertools.chain(await proposer.propose(request), spare), request.count))

@@ -15,8 +15,7 @@ from gepa.core.data_loader import DataLoader
 from gepa.strategies.proposal_sampling import ProposalTask
 
 from engine.rows import Row
-from engine.search.history import History
-from udfs.prompt import candidate_id
+from engine.search.history import Candidate, History
 
 
 class RowLoader:
@@ -54,33 +53,37 @@ class MinibatchCursor:
         self._rng = random.Random(f"minibatches-{seed}")  # noqa: S311 - reproducible, not secret
         self._left: list[str] = []
 
-    def deal(self) -> list[str]:
-        """Return the next minibatch; no row stands in it twice."""
-        batch, self._left = self._left[: self._size], self._left[self._size :]
-        if len(batch) < self._size:
-            fresh = list(self._ids)
-            self._rng.shuffle(fresh)
+    def deal(self, chosen: Sequence[str] = ()) -> list[str]:
+        """Return the next minibatch, which begins with the rows ``chosen`` already; no row stands in it twice."""
+        batch = list(chosen[: self._size])
+        for _ in range(2):  # what is left of the epoch, then the next one
+            left = [row_id for row_id in self._left if row_id not in batch]
             short = self._size - len(batch)
-            fill = [row_id for row_id in fresh if row_id not in batch][:short]
-            batch += fill
-            self._left = [row_id for row_id in fresh if row_id not in fill]
+            batch, self._left = batch + left[:short], left[short:]
+            if len(batch) < self._size:
+                self._left = list(self._ids)
+                self._rng.shuffle(self._left)
         return batch
 
 
 class PopulationSampling:
-    """gepa's ``SamplingStrategy``: ``num_candidates`` tasks a step.
+    """gepa's ``SamplingStrategy``: ``num_candidates`` tasks a step, spread over ``num_parents`` parents.
 
-    ``mutations`` tasks share a parent and a minibatch, so that the parent is evaluated once for them and each of the
-    proposers gets its turn on the same evidence.
+    The tasks of a parent share a minibatch, so that it is evaluated once for them and each of the proposers gets its
+    turn on the same evidence. A parent is drawn once a step; again, on another minibatch, only where there are too few.
+    A minibatch begins with rows whose answers by this parent are known from its own minibatch and were not shown yet:
+    they cost nothing. Only what this search has asked is looked at, not the whole ledger, so that a search that is
+    started again draws alike.
     """
 
     def __init__(
-        self, history: History, *, num_candidates: int, mutations: int, cursor: MinibatchCursor, seed: int
+        self, history: History, *, num_candidates: int, num_parents: int, cursor: MinibatchCursor, seed: int
     ) -> None:
         self._history = history
         self._num_candidates = num_candidates
-        self._mutations = max(1, min(mutations, num_candidates))
+        self._num_parents = min(num_parents, num_candidates)
         self._cursor = cursor
+        self._shown: dict[str, set[str]] = {}
         self._rng = random.Random(f"parents-{seed}")  # noqa: S311 - reproducible, not secret
         self.step = 0
 
@@ -91,12 +94,30 @@ class PopulationSampling:
         del candidate_selector, batch_sampler
         self.step += 1
         pool: list[dict[str, str]] = list(state.program_candidates)
-        weights = self._history.pareto_counts([candidate_id(components) for components in pool])
+        parents = [self._history.of(components) for components in pool]
         tasks: list[ProposalTask[str, Row]] = []
-        while len(tasks) < self._num_candidates:
-            parent = self._rng.choices(range(len(pool)), weights if any(weights) else None)[0]
-            ids = self._cursor.deal()
-            rows = trainset.fetch(ids)
-            mutations = min(self._mutations, self._num_candidates - len(tasks))
-            tasks.extend(ProposalTask(parent, pool[parent], ids, rows) for _ in range(mutations))
+        for turn, parent in enumerate(self._draw(self._history.pareto_counts(parents))):
+            minibatch = self._minibatch(parents[parent])
+            rows = trainset.fetch(minibatch)
+            mutations = len(range(turn, self._num_candidates, self._num_parents))
+            tasks.extend(ProposalTask(parent, pool[parent], minibatch, rows) for _ in range(mutations))
         return tasks
+
+    def _draw(self, weights: Sequence[int]) -> list[int]:
+        """Positions of the step's parents, drawn by weight, none twice before all with a weight were drawn."""
+        drawn: list[int] = []
+        left: dict[int, int] = {}
+        for _ in range(self._num_parents):
+            left = left or {at: weight for at, weight in enumerate(weights) if weight} or {0: 1}
+            drawn.append(self._rng.choices(list(left), list(left.values()))[0])
+            del left[drawn[-1]]
+        return drawn
+
+    def _minibatch(self, parent: Candidate) -> list[str]:
+        shown = self._shown.setdefault(parent.candidate_id, set())
+        known = [(r.score, row_id) for row_id, r in parent.train.items() if r.score is not None and row_id not in shown]
+        failed = [row_id for score, row_id in known if score < 1.0]
+        # Without a failure among them there is nothing to learn, at any price.
+        minibatch = self._cursor.deal(failed + [row_id for score, row_id in known if score >= 1.0] if failed else ())
+        shown.update(minibatch)
+        return minibatch

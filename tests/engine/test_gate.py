@@ -6,6 +6,7 @@ import pytest
 
 from engine import gate
 from engine.settings import GateSettings
+from engine.verdict import paired as gate_rows
 from udfs.prompt import Prompt
 
 SEED = Prompt.parse("Sort {{text}}")
@@ -140,7 +141,7 @@ def test_pairing_joins_the_two_prompts_by_row(spark):
         "candidate_id string, row_id string, output string, score double, error struct<kind:string,message:string>, "
         "feedback map<string,string>",
     )
-    (line,) = gate.pair(result, rows, SEED, BEST).collect()
+    (line,) = gate_rows.pair(result, rows, SEED, BEST).collect()
     assert (line["row_id"], line["weight"], line["seed_output"], line["seed_score"]) == ("a", 2, "old", 0.25)
     assert (line["best_output"], line["best_score"], line["best_error"]["kind"]) == ("new", None, "timeout")
 
@@ -148,13 +149,13 @@ def test_pairing_joins_the_two_prompts_by_row(spark):
 def test_reports_show_rows_flips_and_errors(spark):
     """What people see is sorted by what matters, and counts only rows scored for both."""
     frame = paired(spark, [(0.0, 1.0), (1.0, 0.0, 5), (1.0, 0.5), (1.0, 1.0), (None, 0.0)])
-    assert gate.flips(frame) == (1, 2)
-    lost = gate.row_lines(frame, order="lost")
+    assert gate_rows.flips(frame) == (1, 2)
+    lost = gate_rows.row_lines(frame, order="lost")
     assert [(line.row_id, line.weight, line.feedback) for line in lost] == [
         ("r00001", 5, "best says"),
         ("r00002", 1, "best says"),
     ]
-    assert [line.row_id for line in gate.row_lines(frame, order="won")] == ["r00000"]
-    assert [line.row_id for line in gate.row_lines(frame, order="worst")] == ["r00001", "r00002"]
-    (error,) = gate.error_lines(frame)
+    assert [line.row_id for line in gate_rows.row_lines(frame, order="won")] == ["r00000"]
+    assert [line.row_id for line in gate_rows.row_lines(frame, order="worst")] == ["r00001", "r00002"]
+    (error,) = gate_rows.error_lines(frame)
     assert (error.kind, error.seed_rows, error.best_rows) == ("timeout", 1, 0)

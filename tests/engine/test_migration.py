@@ -1,6 +1,7 @@
 """The whole loop over real HTTP, a real MLflow store and real Spark; on every cluster by PROMPTMILL_TEST_CLUSTER."""
 
 import json
+import urllib.request
 from pathlib import Path
 
 import mlflow
@@ -9,6 +10,7 @@ import pytest
 
 from engine.config import AppConfig
 from engine.scripted_endpoint import ScriptedEndpoint
+from udfs.program import current_prompt
 from udfs.scorers import FunctionScorer
 
 
@@ -79,3 +81,24 @@ def test_a_scorer_of_the_users_own_is_taken(spark, tmp_path):
         result = own.optimize(spark=spark, run_dir=str(tmp_path / "run"))
     assert result.record.result["status"] == "promoted"
     assert "shouted x 1" in result.record.settings["scorers"]
+
+
+def test_a_python_function_is_migrated_like_an_endpoint(spark, tmp_path):
+    """It runs on executors, each call with its own candidate in place, and its better prompt goes through the gate."""
+    with ScriptedEndpoint(world.target) as model, ScriptedEndpoint(world.reflection) as reflection:
+        url = f"{model.base_url}/chat/completions"
+
+        def agent(word):
+            messages = current_prompt("shout").messages({"word": word})
+            body = json.dumps({"model": "m", "messages": messages}).encode()
+            request = urllib.request.Request(url, body, {"Content-Type": "application/json"})  # noqa: S310 - our own
+            with urllib.request.urlopen(request, timeout=10) as reply:  # noqa: S310
+                return json.load(reply)["choices"][0]["message"]["content"]
+
+        settings = configure(tmp_path, model, reflection)
+        result = settings.optimize(spark=spark, run_dir=str(tmp_path / "run"), predict_fn=agent)
+        calls = len(model.calls)
+        again = settings.optimize(spark=spark, run_dir=str(tmp_path / "run"), predict_fn=agent)
+        assert len(model.calls) == calls == result.record.result["metric_calls"]
+    assert result.record.result["status"] == again.record.result["status"] == "promoted"
+    assert result.prompt.template == world.GOOD

@@ -10,7 +10,20 @@ from engine.scripted_endpoint import ScriptedEndpoint
 
 
 @pytest.mark.parametrize(
-    "command", ["optimize", "evaluate", "collect", "report", "ui", "ledger", "doctor", "serve-model", "quickstart"]
+    "command",
+    [
+        "optimize",
+        "gate",
+        "evaluate",
+        "judge-check",
+        "collect",
+        "report",
+        "ui",
+        "ledger",
+        "doctor",
+        "serve-model",
+        "quickstart",
+    ],
 )
 def test_every_command_explains_itself(command, tmp_path):
     """--help names the command's purpose and options."""

@@ -27,6 +27,9 @@ def test_keys_are_pinned():
     assert answer_key("e", "c", "r") == "30742d36501161438f0a5589b0b937d65dc9c16e279249623c6e7d486248c8e2"
     assert answer_key("e", "c", "r", 1) == "8155e3f5e3b943faf438af9a5b2e4f901eb6b534cd927651d8c9e0783ff99db1"
     assert verdict_key("e", "j", "r", "{}", "out") == "fe9a0fe3c344f9c499b942f126f4eebdae44794bf9983bf09f5f9423988a5fae"
+    assert verdict_key("e", "j", "r", "{}", "out", 1) == (
+        "e73099597e446c05a8d4910a0fe565ab156b99d636365dfb292a259cd15bdf27"
+    )
     assert reflection_key("e", "[]", 0) == "993ae74d2134ac4c714547aabed35a9628c477afa9a0bea4596abce7084f988d"
 
 

@@ -114,13 +114,15 @@ def answer_key(endpoint_id: str, candidate_id: str, row_id: str, sample: int = 0
     return hashlib.sha256(f"answer|{endpoint_id}|{candidate_id}|{row_id}|{sample}".encode()).hexdigest()
 
 
-def verdict_key(endpoint_id: str, judge_id: str, row_id: str, expectations: str, output: str) -> str:
+def verdict_key(endpoint_id: str, judge_id: str, row_id: str, expectations: str, output: str, sample: int = 0) -> str:
     """Return the key of a judge's verdict over one output for one row.
 
-    The candidate is not part of it: two candidates that answer alike are judged once.
+    The candidate is not part of it: two candidates that answer alike are judged once. ``sample`` above 0 is the same
+    question asked once more, to see whether the judge agrees with itself.
     """
     judged = (hashlib.sha256(text.encode()).hexdigest() for text in (expectations, output))
-    return hashlib.sha256("|".join(("verdict", endpoint_id, judge_id, row_id, *judged)).encode()).hexdigest()
+    again = (str(sample),) if sample else ()
+    return hashlib.sha256("|".join(("verdict", endpoint_id, judge_id, row_id, *judged, *again)).encode()).hexdigest()
 
 
 def reflection_key(endpoint_id: str, messages: str, sample: int) -> str:

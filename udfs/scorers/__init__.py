@@ -2,18 +2,20 @@
 
 from udfs.scorers.function import FunctionScorer
 from udfs.scorers.judges import CorrectnessJudge, EquivalenceJudge, GuidelinesJudge
-from udfs.scorers.protocol import Judge, Score, Scorer, Subject, Weighted
+from udfs.scorers.protocol import Comparing, Graded, Judge, Score, Scorer, Subject, Weighted
 from udfs.scorers.registry import build_mix, build_scorer, mix
 from udfs.scorers.structured import JsonEquality, JsonSchema, NumericCloseness
 from udfs.scorers.text import Contains, ExactMatch, ExpectedFacts, Regex, TokenF1
 
 __all__ = [
+    "Comparing",
     "Contains",
     "CorrectnessJudge",
     "EquivalenceJudge",
     "ExactMatch",
     "ExpectedFacts",
     "FunctionScorer",
+    "Graded",
     "GuidelinesJudge",
     "JsonEquality",
     "JsonSchema",

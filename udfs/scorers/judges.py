@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from udfs.endpoint import Endpoint
@@ -85,7 +85,8 @@ class EquivalenceJudge:
     """Does the output say the same as the expected response? same 1, partly 0.5, different 0.
 
     The judge of a model migration: the expected response is what the old model answered. ``structured`` off leaves
-    ``response_format`` out, for endpoints that know none.
+    ``response_format`` out, for endpoints that know none. ``output_first`` shows the output before what it is
+    compared with.
 
     >>> judge = EquivalenceJudge(Endpoint("judge"))
     >>> judge.verdict('{"rationale": "Both say Paris.", "verdict": "same"}')
@@ -95,6 +96,7 @@ class EquivalenceJudge:
     endpoint: Endpoint
     name: str = "equivalence"
     structured: bool = True
+    output_first: bool = False
 
     @property
     def needs(self) -> frozenset[str]:
@@ -104,7 +106,16 @@ class EquivalenceJudge:
     @property
     def judge_id(self) -> str:
         """Identity of everything that shapes the question."""
-        return _judge_id("equivalence", self._instructions, self.response_format)
+        return _judge_id(_kind("equivalence", self.output_first), self._instructions, self.response_format)
+
+    @property
+    def verdicts(self) -> Mapping[str, float]:
+        """What each verdict scores."""
+        return _EQUIVALENCE_VALUES
+
+    def swapped(self) -> EquivalenceJudge:
+        """Return the same judge with the two texts in the other order."""
+        return replace(self, output_first=not self.output_first)
 
     @property
     def response_format(self) -> Mapping[str, Any] | None:
@@ -114,7 +125,7 @@ class EquivalenceJudge:
     def messages(self, subject: Subject) -> list[Message]:
         """Ask about one output."""
         expected = as_text(required(self.name, subject, EXPECTED_RESPONSE))
-        return _messages(self._instructions, subject, expected_response=expected)
+        return _messages(self._instructions, subject, {"expected_response": expected}, output_first=self.output_first)
 
     def verdict(self, reply: str) -> Score:
         """Read the reply; raises CallError of kind ``JUDGE`` when it is no verdict."""
@@ -131,7 +142,7 @@ class CorrectnessJudge:
     """Is the output right, measured against what the row expects? correct 1, partly 0.5, incorrect 0.
 
     ``against`` says which expectation is the reference, the expected response or the expected facts; a row must
-    have it.
+    have it. ``output_first`` shows the output before the reference.
 
     >>> sorted(CorrectnessJudge(Endpoint("judge"), against="expected_facts").needs)
     ['expected_facts']
@@ -141,6 +152,7 @@ class CorrectnessJudge:
     against: Literal["expected_response", "expected_facts"] = "expected_response"
     name: str = "correctness"
     structured: bool = True
+    output_first: bool = False
 
     def __post_init__(self) -> None:
         if self.against not in {EXPECTED_RESPONSE, EXPECTED_FACTS}:
@@ -156,7 +168,16 @@ class CorrectnessJudge:
     @property
     def judge_id(self) -> str:
         """Identity of everything that shapes the question."""
-        return _judge_id("correctness", self._instructions, self.response_format)
+        return _judge_id(_kind("correctness", self.output_first), self._instructions, self.response_format)
+
+    @property
+    def verdicts(self) -> Mapping[str, float]:
+        """What each verdict scores."""
+        return _CORRECTNESS_VALUES
+
+    def swapped(self) -> CorrectnessJudge:
+        """Return the same judge with the two texts in the other order."""
+        return replace(self, output_first=not self.output_first)
 
     @property
     def response_format(self) -> Mapping[str, Any] | None:
@@ -167,9 +188,9 @@ class CorrectnessJudge:
         """Ask about one output."""
         if self.against == EXPECTED_FACTS:
             listed = "\n".join(f"- {fact}" for fact in required_facts(self.name, subject))
-            return _messages(self._instructions, subject, expected_facts=listed)
+            return _messages(self._instructions, subject, {"expected_facts": listed}, output_first=self.output_first)
         expected = as_text(required(self.name, subject, EXPECTED_RESPONSE))
-        return _messages(self._instructions, subject, expected_response=expected)
+        return _messages(self._instructions, subject, {"expected_response": expected}, output_first=self.output_first)
 
     def verdict(self, reply: str) -> Score:
         """Read the reply; raises CallError of kind ``JUDGE`` when it is no verdict."""
@@ -219,6 +240,11 @@ class GuidelinesJudge:
         return _judge_id("guidelines", self._instructions, self.response_format)
 
     @property
+    def verdicts(self) -> Mapping[str, float]:
+        """What the verdict on one guideline scores."""
+        return _GUIDELINE_VALUES
+
+    @property
     def response_format(self) -> Mapping[str, Any] | None:
         """One rationale and verdict under the key of each guideline: keys, unlike list items, can't be left out."""
         if not self.structured:
@@ -265,6 +291,10 @@ _CORRECTNESS_VALUES = {"correct": 1.0, "partly": 0.5, "incorrect": 0.0}
 _GUIDELINE_VALUES = {"kept": 1.0, "broken": 0.0}
 
 
+def _kind(name: str, output_first: bool) -> str:
+    return f"{name}, output first" if output_first else name
+
+
 def _judge_id(kind: str, instructions: str, response_format: Mapping[str, Any] | None) -> str:
     """Hash everything that shapes the question; the judge's name and weight don't."""
     identity = {
@@ -306,9 +336,13 @@ def _response_format(schema: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "json_schema", "json_schema": {"name": "verdict", "strict": True, "schema": schema}}
 
 
-def _messages(instructions: str, subject: Subject, **blocks: str) -> list[Message]:
+def _messages(
+    instructions: str, subject: Subject, reference: Mapping[str, str] | None = None, *, output_first: bool = False
+) -> list[Message]:
     """Put the material between markers that its own text can't hold, after the instructions."""
-    material = {"input": as_text(dict(subject.inputs)), **blocks, "output": subject.output}
+    output = {"output": subject.output}
+    compared = {**output, **(reference or {})} if output_first else {**(reference or {}), **output}
+    material = {"input": as_text(dict(subject.inputs)), **compared}
     digest = hashlib.sha256("\0".join(material.values()).encode("utf-8", "surrogatepass")).hexdigest()[:8]
     marked = [f"<{name}-{digest}>\n{text}\n</{name}-{digest}>" for name, text in material.items()]
     return [

@@ -97,6 +97,25 @@ class Judge(Protocol):
         ...
 
 
+@runtime_checkable
+class Comparing(Judge, Protocol):
+    """A judge that compares the output with another text: its verdict must not depend on which one comes first."""
+
+    def swapped(self) -> Comparing:
+        """Return the same judge with the two texts in the other order; it has a ``judge_id`` of its own."""
+        ...
+
+
+@runtime_checkable
+class Graded(Judge, Protocol):
+    """A judge whose verdicts have names."""
+
+    @property
+    def verdicts(self) -> Mapping[str, float]:
+        """What each named verdict scores, from 0 to 1."""
+        ...
+
+
 @dataclass(frozen=True)
 class Weighted:
     """A scorer or judge and its weight in the mean."""

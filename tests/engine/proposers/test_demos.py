@@ -22,7 +22,7 @@ CHAT = Prompt.parse([{"role": "system", "content": "Be brief."}, {"role": "user"
 
 def propose(parent, *, sample=0, seed=0, rows=TRAIN, minibatch=TRAIN[:4]):
     request = ProposalRequest(parent, [(row, Rollout("c", row.row_id, score=0.0)) for row in minibatch], sample)
-    return asyncio.run(DemosProposer(rows, 8, seed).propose(request))
+    return asyncio.run(DemosProposer(rows, 8, seed).propose(request))[0]
 
 
 def test_rows_of_the_minibatch_are_not_shown():

@@ -214,6 +214,16 @@ def test_missing_scores_are_dashes():
     assert "nan" not in page.text
 
 
+def test_what_each_proposer_brought_stands_in_a_table():
+    """Proposals, refusals, acceptances, gain and calls, one line a proposer; nothing where the record has none."""
+    account = {"name": "simba", "proposals": 7, "refused": 2, "accepted": 1, "gain": 0.125, "calls": 1234}
+    record = sample_record.sample()
+    page = page_of(replace(record, result={**record.result, "proposers": [account]}))
+    assert "simba" in page.text
+    assert "1,234" in page.text
+    assert "simba" not in page_of(record).text
+
+
 def test_long_texts_are_folded_and_very_long_ones_cut():
     """A row's long output opens on demand; beyond the bound the page says how much more there is."""
     long = "word " * MAX_TEXT_CHARS

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from udfs.endpoint import Endpoint
 from udfs.errors import CallError, ErrorKind, InputError
 from udfs.scorers.judges import CorrectnessJudge, EquivalenceJudge, GuidelinesJudge
-from udfs.scorers.protocol import Judge, Score, Subject
+from udfs.scorers.protocol import Comparing, Graded, Judge, Score, Subject
 
 ENDPOINT = Endpoint("judge")
 EQUIVALENCE = EquivalenceJudge(ENDPOINT)
@@ -263,3 +263,30 @@ STABLE_IDS = {
     "correctness['expected_facts']": "2d95ca6afac51d59",
     "guidelines[]": "2086a46577884e70",
 }
+
+
+@pytest.mark.parametrize("judge", [EQUIVALENCE, CORRECTNESS, FACTS])
+def test_swapped_shows_the_same_texts_in_the_other_order(judge):
+    """Instructions and blocks stay; the output comes first; the verdicts are kept under another identity."""
+    assert isinstance(judge, Comparing)
+    usual, swapped = judge.messages(SUBJECT), judge.swapped().messages(SUBJECT)
+    assert usual[0] == swapped[0]
+    assert sorted(words(usual)) == sorted(words(swapped))
+    assert usual[1]["content"].index("<output-") > usual[1]["content"].index("<expected_")
+    assert swapped[1]["content"].index("<output-") < swapped[1]["content"].index("<expected_")
+    assert judge.judge_id != judge.swapped().judge_id
+    assert judge.swapped().swapped() == judge
+
+
+def words(messages):
+    """The words of what is judged, without the markers, whose hash goes with the order."""
+    return [word for word in messages[1]["content"].split() if not word.startswith("<")]
+
+
+@pytest.mark.parametrize("judge", JUDGES)
+def test_each_named_verdict_scores_what_it_says(judge):
+    """People label answers by these names."""
+    assert isinstance(judge, Graded)
+    for name, value in judge.verdicts.items():
+        said = both(name, name) if judge is GUIDELINES else reply(name)
+        assert judge.verdict(said).value == value

@@ -1,0 +1,95 @@
+"""What a race's rounds have brought so far: paired differences by pair of contestants, and what could be scored."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import Any
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
+
+from engine.coverage import allowed_unscored
+from engine.statistics import Differences
+from engine.verdict.paired import DECIMALS, differences_of
+from udfs.prompt import Prompt
+
+# Stands for the source model's recorded answers among the contestants.
+SOURCE = "source"
+_NOTHING = Differences.of([])
+
+
+class Gathered:
+    """Adds up rounds, whose rows are not the same; only counts and groups of equal differences leave Spark.
+
+    ``results`` are the rounds' lines as they were evaluated.
+    """
+
+    def __init__(self) -> None:
+        self.results: list[DataFrame] = []
+        self._differences: dict[tuple[str, str], Differences] = {}
+        self._rows: dict[str, int] = {}
+        self._missing: dict[str, int] = {}
+        self._source = [0.0, 0.0]
+
+    def take(self, result: DataFrame, rows: DataFrame, prompts: list[Prompt], source: DataFrame | None) -> int:
+        """Add a round: ``result`` has its lines, ``rows`` the weights, ``source`` the recorded answers' scores.
+
+        Returns how many pairs were asked.
+        """
+        self.results.append(result)
+        missing = F.sum(F.col("score").isNull().cast("bigint")).alias("missing")
+        asked = 0
+        for line in result.groupBy("candidate_id").agg(F.count(F.lit(1)).alias("rows"), missing).collect():
+            asked += int(line["rows"])
+            self._rows[line["candidate_id"]] = self._rows.get(line["candidate_id"], 0) + int(line["rows"])
+            self._missing[line["candidate_id"]] = self._missing.get(line["candidate_id"], 0) + int(line["missing"])
+        names = [prompt.candidate_id for prompt in prompts]
+        own = [F.max(F.when(F.col("candidate_id") == name, F.col("score"))) for name in names]
+        scored = result.groupBy("row_id").agg(*(score.alias(f"s{n}") for n, score in enumerate(own)))
+        scored = rows.select("row_id", "weight").join(scored, "row_id")
+        if source is not None:
+            scored = scored.join(source.select("row_id", F.col("score").alias(f"s{len(names)}")), "row_id", "left")
+            names.append(SOURCE)
+            self._take_source(scored, f"s{len(names) - 1}")
+        self._take_differences(scored, names)
+        return asked
+
+    def _take_differences(self, scored: DataFrame, names: list[str]) -> None:
+        pairs = list(combinations(range(len(names)), 2))
+        each = [
+            F.struct(F.lit(n).alias("pair"), F.round(F.col(f"s{a}") - F.col(f"s{b}"), DECIMALS).alias("d"))
+            for n, (a, b) in enumerate(pairs)
+        ]
+        lines = scored.select("weight", F.explode(F.array(*each)).alias("one")).select("weight", "one.*")
+        groups: dict[int, list[Any]] = {}
+        for group in lines.where(F.col("d").isNotNull()).groupBy("pair", "d", "weight").count().collect():
+            groups.setdefault(int(group["pair"]), []).append(group)
+        for n, found in groups.items():
+            a, b = (names[at] for at in pairs[n])
+            self._differences[a, b] = self._differences.get((a, b), _NOTHING).joined(differences_of(found))
+
+    def _take_source(self, scored: DataFrame, column: str) -> None:
+        line = scored.where(F.col(column).isNotNull()).agg(
+            F.sum(F.col(column) * F.col("weight")).alias("sum"), F.sum("weight").alias("weight")
+        )
+        found = line.collect()[0]
+        self._source[0] += float(found["sum"] or 0.0)
+        self._source[1] += float(found["weight"] or 0.0)
+
+    def differences(self, one: str, other: str) -> Differences:
+        """Return the paired differences, ``one`` minus ``other``, over the rows scored for both."""
+        if (one, other) in self._differences:
+            return self._differences[one, other]
+        return self._differences.get((other, one), _NOTHING).mirrored
+
+    @property
+    def source_score(self) -> float | None:
+        """The recorded answers' own mean score by weight; ``None`` where it was not measured."""
+        return self._source[0] / self._source[1] if self._source[1] else None
+
+    def lacks_rows(self, min_coverage: float, *, planned: int | None = None) -> bool:
+        """Tell whether too many rows are unscored for some prompt, of those asked, or of as many as are ``planned``."""
+        return any(
+            self._missing[name] > allowed_unscored(planned or rows, min_coverage) or self._missing[name] == rows
+            for name, rows in self._rows.items()
+        )

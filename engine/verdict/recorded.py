@@ -1,0 +1,86 @@
+"""The source model's own score: its recorded answers, scored by the same scorers as everybody's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
+
+from engine.errors import ConfigError
+from engine.evaluate import Evaluation
+from udfs.allowance import Allowance
+from udfs.scorers.protocol import Judge, Score, Subject, Weighted
+
+# Where a row holds what the source model answered; scorers that need it compare with it.
+_RECORDED = "expected_response"
+
+
+@dataclass(frozen=True)
+class AgreesWithItself:
+    """Stands in for a judge that asks whether an output says what the recorded answer says: the same text does."""
+
+    name: str
+    needs: frozenset[str] = frozenset({_RECORDED})
+
+    def score(self, subject: Subject) -> Score:
+        """Return 1, by definition."""
+        del subject
+        return Score(1.0)
+
+
+@dataclass(frozen=True)
+class RecordedAnswers:
+    """Scores recorded answers with ``evaluation``, whose judges that compare with them are not asked."""
+
+    evaluation: Evaluation
+    allowance: Callable[[], Allowance]
+
+    @classmethod
+    def of(
+        cls, evaluation: Evaluation, rows: DataFrame, allowance: Callable[[], Allowance], *, question: str
+    ) -> RecordedAnswers | None:
+        """Make it, or return ``None`` where it can't be had, or would cost judges' calls that no question asks for."""
+        mix = tuple(
+            Weighted(AgreesWithItself(weighted.scorer.name), weighted.weight)
+            if isinstance(weighted.scorer, Judge) and _RECORDED in weighted.scorer.needs
+            else weighted
+            for weighted in evaluation.mix
+        )
+        if question == "better" and any(isinstance(weighted.scorer, Judge) for weighted in mix):
+            return None
+        return cls(replace(evaluation, mix=mix), allowance) if _any_recorded(rows) else None
+
+    def scores(self, rows: DataFrame) -> DataFrame:
+        """Return ``row_id`` and ``score`` of the rows that hold a recorded answer.
+
+        Raises:
+            EvaluationError: the job failed.
+        """
+        recorded = rows.where(_recorded().isNotNull())
+        scored = self.evaluation.given(
+            recorded, _recorded(), name="recorded", total=recorded.count(), allowance=self.allowance()
+        )
+        return scored.select("row_id", "score")
+
+
+def check_recorded(rows: DataFrame, question: str) -> None:
+    """Make sure that the rows can answer the gate's question.
+
+    Raises:
+        ConfigError: it compares with recorded answers, and no row holds one.
+    """
+    if question != "better" and not _any_recorded(rows):
+        raise ConfigError(
+            f"gate.question: {question} compares with the source model's recorded answers, but no row has "
+            f"expectations.{_RECORDED}; record them (promptmill collect), or ask gate.question: better"
+        )
+
+
+def _any_recorded(rows: DataFrame) -> bool:
+    return rows.where(_recorded().isNotNull()).limit(1).count() > 0
+
+
+def _recorded() -> Column:
+    return F.get_json_object("expectations", f"$.{_RECORDED}")

@@ -81,7 +81,7 @@ def selection_rows(rows: int) -> int:
     quarter, which three tenths of them reach, give or take what a hash's rounds vary.
 
     >>> selection_rows(100), selection_rows(1000)
-    (100, 352)
+    (100, 349)
     """
     reached = next(size for size in look_sizes(rows) if size >= _SELECTION_SHARE * rows)
     return min(rows, reached + math.ceil(3 * math.sqrt(reached))) if reached < rows else rows

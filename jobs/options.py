@@ -39,7 +39,7 @@ require_option = click.option(
     "--require",
     type=click.Choice(["promote"]),
     help="For CI. Exit with 0 only if a prompt is promoted: 3 when the old one is kept, 4 when more data is needed to "
-    "tell, 1 when the run failed, 2 on bad input. Without it a verdict of any kind exits with 0.",
+    "tell, 1 when the run failed, 2 on bad input. Without this option a verdict of any kind ends with 0.",
 )
 junit_option = click.option(
     "--junit",

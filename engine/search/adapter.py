@@ -21,6 +21,8 @@ from udfs.rollout import Rollout
 Trajectory = tuple[Row, Rollout]
 
 _STAGE_COVERAGE = 0.5
+# A child is tested on so many of its parent's failures first, and then on so many rows that were right.
+_PROBE, _CHECKED = 4, 8
 
 
 class EngineAdapter:
@@ -28,7 +30,7 @@ class EngineAdapter:
 
     Rollouts go into ``history``; gepa gets a number for every row, because it can't do without. For a row that was not
     asked for or could not be scored that is a neutral one (what other candidates got there, else the candidate's own
-    mean), and no decision of ours is taken from it.
+    mean), and no decision of ours is taken from it. Of a minibatch, the first ``shown_rows`` are for reflection to see.
     """
 
     # gepa reads this attribute; None leaves proposals to the reflection strategy.
@@ -41,12 +43,14 @@ class EngineAdapter:
         budget: Budget,
         *,
         min_coverage: float,
+        shown_rows: int,
     ) -> None:
         self._evaluation = evaluation
         self._history = history
         self._budget = budget
         self._val_ids = frozenset(row.row_id for row in history.val)
         self._min_coverage = min_coverage
+        self._shown_rows = shown_rows
         self.step = 0
 
     def evaluate(
@@ -108,35 +112,42 @@ class EngineAdapter:
         eval_batch: EvaluationBatch[Trajectory, Rollout],
         components_to_update: list[str],
     ) -> Mapping[str, Sequence[Mapping[str, Any]]]:
-        """Return the minibatch's rows and rollouts, under each component; our reflection strategy reads them."""
+        """Return the rows to be shown, and their rollouts, under each component; our reflection strategy reads them."""
         del candidate
-        records = [{"row": row, "rollout": rollout} for row, rollout in eval_batch.trajectories or ()]
+        shown = (eval_batch.trajectories or [])[: self._shown_rows]
+        records = [{"row": row, "rollout": rollout} for row, rollout in shown]
         return dict.fromkeys(components_to_update, records)
 
     def _ask_children(self, pairs: Sequence[tuple[Prompt, Sequence[Row]]]) -> None:
-        """Rows where a child can do better come first: one that gains nothing there is not asked for the others."""
+        """Ask children for a few of their parents' failures, and those that mend some for rows that were right."""
         stage = f"step {self.step}: proposals"
-        self.ask([(p, [row for row in rows if self._before(p, row) < 1.0]) for p, rows in pairs], stage=stage)
-        self.ask([(p, rows) for p, rows in pairs if self._verdict(p, rows) is None], stage=stage)
+        tests = [(prompt, *self._tests(prompt, rows)) for prompt, rows in pairs]
+        self.ask([(prompt, probe) for prompt, probe, _ in tests], stage=stage)
+        promising = [(prompt, rest) for prompt, probe, rest in tests if self._is_open(prompt, probe, rest)]
+        self.ask(promising, stage=stage)
 
-    def _before(self, child: Prompt, row: Row) -> float:
-        """What the child's parent got; 1 where it was not scored, so that there is nothing to gain."""
-        rollout = self._parent(child).train.get(row.row_id)
-        return 1.0 if rollout is None or rollout.score is None else rollout.score
-
-    def _verdict(self, child: Prompt, rows: Sequence[Row]) -> bool | None:
-        known = self._history.get(child.candidate_id).train
+    def _tests(self, child: Prompt, rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
+        """The first rows to test a child on, half of which its author has not seen, and the rows that follow."""
         before = self._parent(child).train
-        scored = [row.row_id for row in rows if row.row_id in before and before[row.row_id].score is not None]
+        scores = {row.row_id: score for row in rows if (score := before[row.row_id].score) is not None}
+        failed = [row for row in rows if scores.get(row.row_id, 1.0) < 1.0]
+        # Rows that reflection was shown come first in a minibatch, the others last.
+        probe = failed if len(failed) <= _PROBE else failed[: _PROBE // 2] + failed[-_PROBE // 2 :]
+        probed = {row.row_id for row in probe}
+        others = [row for row in rows if row.row_id in scores and row.row_id not in probed]
+        return probe, sorted(others, key=lambda row: -scores[row.row_id])[:_CHECKED]
+
+    def _is_open(self, child: Prompt, probe: Sequence[Row], rest: Sequence[Row]) -> bool:
+        """Say whether the child has mended something, but may still break as much."""
+        before, after = self._parent(child).train, self._history.get(child.candidate_id).train
         differences = [
-            after - before_score
-            for row_id in scored
-            if row_id in known
-            and (after := known[row_id].score) is not None
-            and (before_score := before[row_id].score) is not None
+            new - old
+            for row in probe
+            if (new := after[row.row_id].score) is not None and (old := before[row.row_id].score) is not None
         ]
-        still_open = [before[row_id].score or 0.0 for row_id in scored if row_id not in known]
-        return minibatch_verdict(differences, still_open)
+        if not minibatch_verdict(differences, []):
+            return False
+        return minibatch_verdict(differences, [before[row.row_id].score or 0.0 for row in rest]) is None
 
     def _parent(self, child: Prompt) -> Candidate:
         return self._history.parent(self._history.get(child.candidate_id))

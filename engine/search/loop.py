@@ -24,7 +24,7 @@ from engine.search.history import Candidate, History
 from engine.search.proposer_choice import PayingOff
 from engine.search.race import FIRST_ROWS, Race
 from engine.search.reflection_strategy import ProposerStrategy
-from engine.search.sampling import MinibatchCursor, PopulationSampling, RowLoader
+from engine.search.sampling import PopulationSampling, RowLoader
 from engine.search.selection import RacedSelection
 from engine.settings import SearchSettings
 from udfs.prompt import Prompt
@@ -78,18 +78,17 @@ class Search:
         settings = self.settings
         history = History(self.seed, self.val, order_seed=settings.seed, val_rows=self._val_rows())
         guards = Guards.of(self.seed, self.train, max_prompt_tokens=settings.max_prompt_tokens)
-        adapter = EngineAdapter(self.evaluation, history, self.budget, min_coverage=self.min_coverage)
+        adapter = EngineAdapter(
+            self.evaluation,
+            history,
+            self.budget,
+            min_coverage=self.min_coverage,
+            shown_rows=settings.minibatch_size,
+        )
         names = [proposer.name for proposer in self.proposers]
         choice = PayingOff(names, seed=settings.seed) if settings.is_auto else None
         strategy = ProposerStrategy(self.proposers, guards, history, self.evaluation.progress, choice)
-        cursor = MinibatchCursor([r.row_id for r in self.train], size=settings.minibatch_size, seed=settings.seed)
-        sampling = PopulationSampling(
-            history,
-            num_candidates=settings.num_candidates,
-            num_parents=settings.num_parents,
-            cursor=cursor,
-            seed=settings.seed,
-        )
+        sampling = PopulationSampling(history, adapter, self.train, settings)
         race = Race(history, adapter, self.evaluation.progress, early_stop=settings.early_stop)
         selection = RacedSelection(history, race)
         watch = _Steps(self, history, adapter, strategy, sampling, race)

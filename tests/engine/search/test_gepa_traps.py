@@ -52,8 +52,8 @@ def test_gepa_itself_still_numbers_train_and_val_alike():
 @settings(max_examples=60, deadline=None)
 def test_every_row_comes_once_before_any_comes_twice(size, pool, deals, seed):
     """Over all deals no row is used twice more than another, and none stands twice in a minibatch."""
-    cursor = MinibatchCursor([f"r{n}" for n in range(pool)], size=size, seed=seed)
-    batches = [cursor.deal() for _ in range(deals)]
+    cursor = MinibatchCursor([f"r{n}" for n in range(pool)], seed=seed)
+    batches = [cursor.deal(size) for _ in range(deals)]
     assert all(len(set(batch)) == len(batch) == min(size, pool) for batch in batches)
     counts = Counter(row for batch in batches for row in batch)
     assert max(counts.values()) - min(counts.get(f"r{n}", 0) for n in range(pool)) <= 2
@@ -61,8 +61,8 @@ def test_every_row_comes_once_before_any_comes_twice(size, pool, deals, seed):
 
 def test_minibatches_of_one_epoch_do_not_overlap():
     """K minibatches a step and step after step, no row comes back within an epoch; gepa's own sampler repeats K-1."""
-    cursor = MinibatchCursor([f"r{n}" for n in range(24)], size=3, seed=0)
-    ours = [row for _ in range(8) for row in cursor.deal()]
+    cursor = MinibatchCursor([f"r{n}" for n in range(24)], seed=0)
+    ours = [row for _ in range(8) for row in cursor.deal(3)]
     assert len(set(ours)) == 24
 
     class State:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from engine.errors import InputError
 from engine.proposers.mipro import MIPRO_CALLS
+from engine.search.adapter import CHECKED_ROWS, PROBE_ROWS
+from engine.search.sampling import ROUNDS
 from engine.settings import BudgetSettings, SearchSettings
 from engine.split import Split
 from engine.token_estimate import tokens_in
@@ -87,7 +89,8 @@ def estimate(
     proposals = search.num_candidates * search.max_steps
     batch = min(search.minibatch_size, len(split.train))
     low = val + gate_rows
-    high = val + proposals * (2 * batch + val) + 2 * gate_rows + finalist_calls
+    parents = search.max_steps * min(search.num_parents, search.num_candidates) * ROUNDS * batch
+    high = val + parents + proposals * (PROBE_ROWS + CHECKED_ROWS + val) + 2 * gate_rows + finalist_calls
     if budget.max_metric_calls is not None:
         high = min(high, budget.max_metric_calls)
     low = min(low, high)

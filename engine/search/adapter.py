@@ -22,7 +22,7 @@ Trajectory = tuple[Row, Rollout]
 
 _STAGE_COVERAGE = 0.5
 # A child is tested on so many of its parent's failures first, and then on so many rows that were right.
-_PROBE, _CHECKED = 4, 8
+PROBE_ROWS, CHECKED_ROWS = 4, 8
 
 
 class EngineAdapter:
@@ -132,10 +132,10 @@ class EngineAdapter:
         scores = {row.row_id: score for row in rows if (score := before[row.row_id].score) is not None}
         failed = [row for row in rows if scores.get(row.row_id, 1.0) < 1.0]
         # Rows that reflection was shown come first in a minibatch, the others last.
-        probe = failed if len(failed) <= _PROBE else failed[: _PROBE // 2] + failed[-_PROBE // 2 :]
+        probe = failed if len(failed) <= PROBE_ROWS else failed[: PROBE_ROWS // 2] + failed[-PROBE_ROWS // 2 :]
         probed = {row.row_id for row in probe}
         others = [row for row in rows if row.row_id in scores and row.row_id not in probed]
-        return probe, sorted(others, key=lambda row: -scores[row.row_id])[:_CHECKED]
+        return probe, sorted(others, key=lambda row: -scores[row.row_id])[:CHECKED_ROWS]
 
     def _is_open(self, child: Prompt, probe: Sequence[Row], rest: Sequence[Row]) -> bool:
         """Say whether the child has mended something, but may still break as much."""

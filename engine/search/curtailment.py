@@ -2,8 +2,8 @@
 
 Two kinds, both of which compare two prompts on the rows scored for both:
 
-- *Deterministic* (a minibatch): once no outcome of the remaining rows could change the verdict, it is the verdict of
-  the whole minibatch. Nothing is lost.
+- *Deterministic* (rows of train): once no outcome of the remaining rows could change the verdict, it is the verdict of
+  all of them. Nothing is lost.
 - *Stochastic* (val): once it is improbable that the rest of val would still put a candidate ahead. Lan, Simon and
   Halperin, "Stochastically curtailed tests in long-term clinical trials", Sequential Analysis 1 (1982), with the
   predictive probability of Spiegelhalter, Freedman and Blackburn, Controlled Clinical Trials 7 (1986), in place of the

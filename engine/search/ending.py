@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.search.adapter import CHECKED_ROWS, PROBE_ROWS
 from engine.search.history import Candidate, History
 from engine.settings import SearchSettings
 
@@ -104,11 +105,8 @@ def would_tell(history: History, settings: SearchSettings, *, alpha: float) -> W
     """
     spread = _spread(history)
     rows = max(1, math.ceil((_quantiles(alpha) * spread / TOLD_DIFFERENCE) ** 2))
-    minibatches = (
-        settings.max_steps
-        * (min(settings.num_parents, settings.num_candidates) + settings.num_candidates)
-        * settings.minibatch_size
-    )
+    parents = min(settings.num_parents, settings.num_candidates) * settings.minibatch_size
+    minibatches = settings.max_steps * (parents + settings.num_candidates * (PROBE_ROWS + CHECKED_ROWS))
     return WouldTell(TOLD_DIFFERENCE, TOLD_POWER, alpha, rows, minibatches + 2 * rows)
 
 

@@ -22,7 +22,7 @@ from engine.settings import SearchSettings
 
 # A parent with few failures is asked for fresh rows in so many rounds a step, a minibatch each at most; what is missing
 # then comes in later steps.
-_ROUNDS = 3
+ROUNDS = 3
 # So many failures are kept from reflection and tested on.
 _UNSHOWN_FAILURES = 2
 
@@ -136,7 +136,7 @@ class PopulationSampling:
 
     def _learn(self, parents: Sequence[Candidate]) -> None:
         """Ask the parents for fresh rows until enough failures are known of each, in a few rounds at most."""
-        for _ in range(_ROUNDS):
+        for _ in range(ROUNDS):
             fresh = [(parent.prompt, rows) for parent in parents if (rows := self._wanted(parent))]
             if not fresh:
                 return

@@ -53,6 +53,7 @@ def run_search(
     reuse: Reuse | None = None,
     seed: str = world.SEED,
     seed_prompt: Prompt | None = None,
+    min_coverage: float = 0.98,
     target_endpoint: Endpoint | None = None,
     **settings: object,
 ) -> tuple[SearchResult, Usage]:
@@ -91,7 +92,7 @@ def run_search(
         proposers=build_proposers(search_settings, train, client, target="small-1b"),
         budget=allowed,
         settings=search_settings,
-        min_coverage=0.98,
+        min_coverage=min_coverage,
     )
     try:
         return search.run(), usage

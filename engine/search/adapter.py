@@ -161,14 +161,12 @@ class EngineAdapter:
                 if not any(map(was_not_asked, rollouts)):  # half a shard must not make a leader
                     self._history.note(prompt.candidate_id, rollouts)
             raise BudgetSpent(f"it did not cover {unasked} of the calls of the stage {stage}")
-        on_val = stage == self.stage_on_val
-        if not on_val:
-            # Minibatches are too small for min_coverage; but an outage over half of a stage is no evidence at all.
-            check_coverage([r for rollouts in results for r in rollouts], _STAGE_COVERAGE, f"the stage {stage}")
+        # Minibatches and shards are too small for min_coverage; but an outage over half of a stage is no evidence.
+        check_coverage([r for rollouts in results for r in rollouts], _STAGE_COVERAGE, f"the stage {stage}")
         for (prompt, _), rollouts in zip(pairs, results, strict=True):
             self._history.note(prompt.candidate_id, rollouts)
-            if on_val:
-                candidate = self._history.get(prompt.candidate_id)
+            candidate = self._history.get(prompt.candidate_id)
+            if stage == self.stage_on_val and self._history.is_complete(candidate):
                 check_coverage(list(candidate.val.values()), self._min_coverage, f"candidate {candidate.label} on val")
 
     def _covered(self, pairs: Sequence[tuple[Prompt, list[Row]]], kept: int) -> list[tuple[Prompt, list[Row]]]:

@@ -1,5 +1,6 @@
 """The race on val: what it saves, what it never does, and that an interruption changes nothing, over real HTTP."""
 
+import json
 from contextlib import suppress
 
 import pytest
@@ -13,8 +14,10 @@ from engine.errors import PromptmillError
 from engine.progress import Progress
 from engine.scripted_endpoint import Reply, ScriptedEndpoint
 from engine.search.ending import End
+from engine.search.history import History
 from engine.search.race import looks
 from engine.settings import BudgetSettings
+from udfs.prompt import Prompt
 
 SIZES = {"num_candidates": 4, "num_parents": 4, "max_steps": 5, "minibatch_size": 6}
 VAL = rules_world.rows(96, part="val")
@@ -114,3 +117,20 @@ def test_the_step_of_a_race_is_one_stage_a_shard(tmp_path):
     assert len(first) > 1
     on_val = [total for stage, total in dict.fromkeys(stages) if stage == "step 1: val"]
     assert on_val[0] == 16 * len(first)
+
+
+def test_a_few_rows_that_fail_now_and_then_do_not_end_a_search(tmp_path):
+    """Two of a shard's sixteen rows may stay unscored: nothing is compared on them, and val is covered enough."""
+    world = RulesWorld(1)
+    order = History(Prompt.parse(rules_world.SEED), VAL).val
+    broken = {json.loads(row.inputs)["item"] for row in order[:2]}
+
+    def failing(call):
+        return Reply(status=400) if call.messages[-1]["content"].split("\n")[1] in broken else world.target(call)
+
+    data = {"train": rules_world.rows(80, part="train"), "val": VAL, "seed": rules_world.SEED}
+    with ScriptedEndpoint(failing) as target, ScriptedEndpoint(world.reflection) as reflection:
+        found, _ = run_search(tmp_path, target, reflection, min_coverage=0.97, **data, **SIZES)
+    history = found.history
+    assert history.is_complete(found.best)
+    assert history.differences(found.best, history.seed).rows == len(VAL) - 2

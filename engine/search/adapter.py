@@ -128,9 +128,9 @@ class EngineAdapter:
 
     def _tests(self, child: Prompt, rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
         """The first rows to test a child on, half of which its author has not seen, and the rows that follow."""
-        before = self._parent(child).train
-        scores = {row.row_id: score for row in rows if (score := before[row.row_id].score) is not None}
-        failed = [row for row in rows if scores.get(row.row_id, 1.0) < 1.0]
+        parent = self._parent(child)
+        scores, failures = parent.train_scores, parent.failures
+        failed = [row for row in rows if row.row_id in failures]
         # Rows that reflection was shown come first in a minibatch, the others last.
         probe = failed if len(failed) <= PROBE_ROWS else failed[: PROBE_ROWS // 2] + failed[-PROBE_ROWS // 2 :]
         probed = {row.row_id for row in probe}
@@ -139,15 +139,11 @@ class EngineAdapter:
 
     def _is_open(self, child: Prompt, probe: Sequence[Row], rest: Sequence[Row]) -> bool:
         """Say whether the child has mended something, but may still break as much."""
-        before, after = self._parent(child).train, self._history.get(child.candidate_id).train
-        differences = [
-            new - old
-            for row in probe
-            if (new := after[row.row_id].score) is not None and (old := before[row.row_id].score) is not None
-        ]
+        before, after = self._parent(child).train_scores, self._history.get(child.candidate_id).train_scores
+        differences = [after[row.row_id] - before[row.row_id] for row in probe if row.row_id in after]
         if not minibatch_verdict(differences, []):
             return False
-        return minibatch_verdict(differences, [before[row.row_id].score or 0.0 for row in rest]) is None
+        return minibatch_verdict(differences, [before[row.row_id] for row in rest]) is None
 
     def _parent(self, child: Prompt) -> Candidate:
         return self._history.parent(self._history.get(child.candidate_id))

@@ -43,6 +43,18 @@ class Candidate:
         """Identity of the prompt."""
         return self.prompt.candidate_id
 
+    @property
+    def train_scores(self) -> dict[str, float]:
+        """The scores of the training rows that were scored."""
+        return {row_id: rollout.score for row_id, rollout in self.train.items() if rollout.score is not None}
+
+    @property
+    def failures(self) -> set[str]:
+        """The training rows that it got wrong; where scores are graded, those where it did no better than usual."""
+        scores = self.train_scores
+        usual = sum(scores.values()) / len(scores) if scores else 0.0
+        return {row_id for row_id, score in scores.items() if score < 1.0 and score <= usual}
+
 
 class History:
     """All candidates in the order they came up. Not thread-safe: one search, one thread.

@@ -123,7 +123,7 @@ class Search:
             spent = spent or str(error)
         if spent:
             self.evaluation.progress.tell(f"the search ends: {spent}")
-        watch.note()
+        watch.note(anew=True)  # val was completed since
         ending = judge_end(history, settings, alpha=self.alpha, steps=sampling.step, spent=spent)
         self.evaluation.progress.tell(f"{ending.end}: {ending.sentence}")
         return SearchResult(history, history.leader, tuple(watch.lines), ending)
@@ -183,11 +183,13 @@ class _Steps:
         self._adapter.step = self._strategy.step = done + 1
         return False
 
-    def note(self) -> None:
-        """Keep a line for the step that just ended."""
+    def note(self, *, anew: bool = False) -> None:
+        """Keep a line for the step that just ended; ``anew``: in place of the one that it has."""
         step = self._sampling.step
         if self.lines and self.lines[-1].step == step:
-            return
+            if not anew:
+                return
+            del self.lines[-1]
         usage = self._search.evaluation.usage
         best = self._history.leader
         line = StepLine(

@@ -143,7 +143,7 @@ class PopulationSampling:
             self._adapter.ask(fresh, stage=f"step {self.step}: parents")
 
     def _wanted(self, parent: Candidate) -> list[Row]:
-        known, failed = len(_scored(parent)), len(_failures(parent))
+        known, failed = len(parent.train_scores), len(parent.failures)
         size = self._settings.minibatch_size
         short = _shown_failures(size) + _UNSHOWN_FAILURES - failed
         if short <= 0 and known >= 2 * size:
@@ -155,8 +155,8 @@ class PopulationSampling:
 
     def _minibatch(self, parent: Candidate) -> list[str]:
         size = self._settings.minibatch_size
-        failed = self._shuffled(_failures(parent))
-        right = self._shuffled(_scored(parent) - set(failed))
+        failed = self._shuffled(parent.failures)
+        right = self._shuffled(parent.train_scores.keys() - parent.failures)
         kept = _UNSHOWN_FAILURES if len(failed) > _UNSHOWN_FAILURES else 0
         shown = failed[: min(_shown_failures(size), len(failed) - kept)]
         shown += right[: size - len(shown)]
@@ -167,14 +167,6 @@ class PopulationSampling:
         ordered = sorted(ids)
         self._rng.shuffle(ordered)
         return ordered
-
-
-def _scored(candidate: Candidate) -> set[str]:
-    return {row_id for row_id, rollout in candidate.train.items() if rollout.score is not None}
-
-
-def _failures(candidate: Candidate) -> set[str]:
-    return {row_id for row_id, r in candidate.train.items() if r.score is not None and r.score < 1.0}
 
 
 def _shown_failures(minibatch_size: int) -> int:

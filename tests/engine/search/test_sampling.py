@@ -148,6 +148,15 @@ def test_a_parent_that_hardly_fails_is_not_asked_for_everything_at_once():
     assert sum(len(ids) for _, ids in asking.asked) == len(TRAIN)
 
 
+def test_graded_scores_are_failures_where_they_are_below_the_usual():
+    """A judge that never says 1.0: what is shown and probed first are the rows where the parent did badly."""
+    candidate = History(Prompt.parse("p {{item}}"), VAL).seed
+    candidate.train = {f"r{n}": Rollout("", f"r{n}", score=score) for n, score in enumerate([0.2, 0.9, 0.4, 0.8, None])}
+    assert candidate.failures == {"r0", "r2"}
+    candidate.train = {f"r{n}": Rollout("", f"r{n}", score=0.5) for n in range(3)}
+    assert candidate.failures == {"r0", "r1", "r2"}
+
+
 @given(
     deals=st.lists(st.tuples(st.integers(1, 14), st.sets(st.integers(0, 11), max_size=8)), min_size=1, max_size=25),
 )

@@ -21,6 +21,7 @@ from engine.proposers.protocol import Attempt, Proposal, ProposalRequest
 from engine.proposers.reflection_client import ReflectionClient
 from engine.proposers.replies import failure
 from engine.rows import Row
+from engine.search.copies import Copies
 from udfs.errors import CallError
 from udfs.prompt import Prompt
 
@@ -120,7 +121,13 @@ class MiproProposer:
         grounding = Grounding(self._train, demo_sets, self._max_tokens, self._seed)
         written, calls = await propose_instructions(self._client, base, grounding, INSTRUCTIONS - 1)
         component = instruction_component(base)
-        fit = [text for text in written if with_instruction(base, component, text).variables == base.variables]
+        # Its prompts may show rows, its instructions may not; the guards can't tell the two apart.
+        copies = Copies.of(self._train, allowed=base.text())
+        fit = [
+            text
+            for text in written
+            if with_instruction(base, component, text).variables == base.variables and copies.found_in(text) is None
+        ]
         space = _Space(base, [None, *fit], demo_sets, _study(self._seed))
         space.tried[0, 0] = base.candidate_id
         _tell_default(space, request.history)

@@ -1,12 +1,14 @@
 """The proposer mipro, with dspy and optuna as they are installed: over real HTTP, through the ledger and the budget."""
 
 import importlib.util
+import json
 import logging
+from dataclasses import replace
 
 import planted_proposals as planted
 import planted_world as world
 import pytest
-from search_bench import run_search
+from search_bench import rows, run_search
 
 from engine.errors import ConfigError
 from engine.proposers import build
@@ -113,6 +115,26 @@ def test_instructions_that_are_cut_off_are_not_adopted(tmp_path, target):
     with ScriptedEndpoint(cut) as reflection:
         found, _ = run_search(tmp_path, target, reflection, proposer="mipro", max_steps=2)
     assert not any(planted.RULE in c.prompt.text() for c in found.history.candidates)
+
+
+@needs_dspy
+def test_instructions_that_give_answers_away_are_left_out(tmp_path):
+    """Its prompts may show training rows as demonstrations; its instructions may not copy from them."""
+    answers = [f"The parcel number {n} goes to the last house of road {n}" for n in range(24)]
+    train = [
+        replace(row, expectations=json.dumps({"expected_response": a}))
+        for row, a in zip(rows(0, 24), answers, strict=True)
+    ]
+
+    def copying(call):
+        asked = planted.dspy_field(call) == "proposed_instruction"
+        text = f"Say it: the parcel number {call.body['seed']} goes to the last house of road {call.body['seed']}"
+        return f"[[ ## proposed_instruction ## ]]\n{text}" if asked else planted.reply(call)
+
+    with ScriptedEndpoint(copying) as reflection, ScriptedEndpoint(lambda call: "no") as hopeless:
+        found, _ = run_search(tmp_path, hopeless, reflection, proposer="mipro", train=train, max_steps=2)
+    assert len(found.history.candidates) > 1
+    assert not any("Say it" in c.prompt.text() for c in found.history.candidates)
 
 
 @needs_dspy

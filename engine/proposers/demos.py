@@ -50,6 +50,8 @@ class DemosProposer:
         chosen = draw(self.train, self.num_demos, rng, excluded=scored_on)
         if not chosen:
             return Proposal(None, "no training row has a recorded answer that could be shown")
+        if not can_show(parent, chosen):
+            return Proposal(None, "what fills this prompt in is a program: its inputs can't be shown as demonstrations")
         return Proposal(showing(parent, chosen, self.labels))
 
 
@@ -73,6 +75,13 @@ def draw(train: Sequence[Row], count: int, rng: random.Random, *, excluded: Coll
                 drawn.append(by_answer[answer].pop())
     rng.shuffle(drawn)
     return drawn
+
+
+def can_show(prompt: Prompt, rows: Sequence[Row]) -> bool:
+    """Say whether these rows can be demonstrations of ``prompt``: it is one prompt, and their inputs fill it in."""
+    if not prompt.is_chat and TEMPLATE not in prompt.components:
+        return False
+    return all(prompt.variables <= json.loads(row.inputs).keys() for row in rows)
 
 
 def showing(prompt: Prompt, rows: Sequence[Row], labels: Sequence[str] = ()) -> Prompt:

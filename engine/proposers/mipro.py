@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from engine.proposers.demos import draw, showing, without_demos
+from engine.proposers.demos import can_show, draw, showing, without_demos
 from engine.proposers.instructions import instruction_component, with_instruction
 from engine.proposers.protocol import Attempt, Proposal, ProposalRequest
 from engine.proposers.reflection_client import ReflectionClient
@@ -83,6 +83,9 @@ class MiproProposer:
     async def propose(self, request: ProposalRequest) -> Sequence[Proposal]:
         """Return ``count`` pairs as prompts; those out before are told to the optimizer first."""
         calls = 0
+        if not can_show(request.parent, self._train[:1]):
+            reason = "mipro writes for one prompt that the rows fill in, not for those of a program"
+            return [Proposal(None, reason)] * request.count
         async with self._opening:
             if self._space is None:
                 try:

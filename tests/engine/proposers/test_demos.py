@@ -3,6 +3,7 @@
 import asyncio
 import json
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -59,6 +60,17 @@ def test_rows_without_an_answer_or_with_placeholders_are_not_shown():
     proposal = propose(TEXT, rows=rows, minibatch=())
     assert proposal.prompt is None
     assert "no training row" in proposal.reason
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [Prompt.parse("Sort: {{y}}"), Prompt(None, {"plan/template": "Plan {{x}}", "do/template": "Do {{x}}"})],
+)
+def test_prompts_that_a_program_fills_in_get_no_demonstrations(prompt):
+    """Their rows are the program's inputs, not those of the prompt: the reason is told, and nothing breaks."""
+    proposal = propose(prompt)
+    assert proposal.prompt is None
+    assert "a program" in proposal.reason
 
 
 @given(st.lists(st.tuples(st.text(max_size=20), st.text(min_size=1, max_size=10)), min_size=1, max_size=5))

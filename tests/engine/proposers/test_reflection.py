@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from requests_by_hand import CHAT, TEXT, pair, request
 
 from engine.proposers.copro import CoproProposer
+from engine.proposers.instructions import instruction_component, rules_of, with_rule
 from engine.proposers.map_reduce import chunks
 from engine.proposers.metaprompt import MetapromptProposer
 from engine.proposers.model_styles import style_of
@@ -67,6 +68,16 @@ def test_contrasts_come_from_the_widest_gap_down():
     assert [(c.worse, c.better) for c in told] == [("bad", "better"), ("half", "good")]
     alone = contrasts(request([half, bad]))
     assert [(c.worse, c.better, c.gap) for c in alone] == [("bad", "yes", 1.0), ("half", "yes", 0.5)]
+
+
+def test_several_prompts_of_one_program_take_turns():
+    """A rule goes to one prompt after the other, to where that prompt instructs."""
+    texts = {"plan/system": "Plan.", "plan/user": "{{x}}", "do/template": "Do {{x}}"}
+    prompt = Prompt(None, texts)
+    assert [instruction_component(prompt, turn) for turn in range(3)] == ["plan/system", "do/template", "plan/system"]
+    ruled = with_rule(prompt, "Be brief.", 1)
+    assert ruled.components["do/template"] == "Rules:\n- Be brief.\n\nDo {{x}}"
+    assert (rules_of(ruled, 0), rules_of(ruled, 1)) == ((), ("Be brief.",))
 
 
 @pytest.mark.parametrize(

@@ -40,10 +40,9 @@ class DemosProposer:
     async def propose(self, request: ProposalRequest) -> Sequence[Proposal]:
         """Return the parent with fresh sets of demonstrations in place of those it had, one set a proposal.
 
-        Rows of the request's minibatch are not shown: the child is about to be scored on them.
+        Rows that the child is about to be scored on are not shown.
         """
-        scored_on = {row.row_id for row, _ in request.rollouts}
-        return [self._one(request.parent, scored_on, sample) for sample in request.samples]
+        return [self._one(request.parent, request.scored_on, sample) for sample in request.samples]
 
     def _one(self, parent: Prompt, scored_on: Collection[str], sample: int) -> Proposal:
         rng = random.Random(f"demos-{self.seed}-{sample}")  # noqa: S311 - reproducible, not secret

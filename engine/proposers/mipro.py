@@ -95,8 +95,7 @@ class MiproProposer:
         space = self._space
         scores = {attempt.prompt.candidate_id: attempt.score for attempt in request.history}
         _settle(space, scores)
-        scored_on = frozenset(row.row_id for row, _ in request.rollouts)
-        made = [self._one(space, scores, scored_on) for _ in range(request.count)]
+        made = [self._one(space, scores, request.scored_on) for _ in range(request.count)]
         # The calls that opened the search space stand with the first proposal.
         return [Proposal(made[0].prompt, made[0].reason, calls=calls), *made[1:]]
 
@@ -173,10 +172,13 @@ def _tell_default(space: _Space, history: Sequence[Attempt]) -> None:
 
 
 def _settle(space: _Space, scores: Mapping[str, float]) -> None:
-    """Tell what came of the trials that were out; one that was never scored has failed."""
-    for candidate_id, trial in space.out.items():
-        _tell(space, trial, scores.get(candidate_id))
-    space.out.clear()
+    """Tell what came of the trials that were out and have been scored.
+
+    The others stay out: some are under way in this very step, and one that was refused before a call never comes back,
+    which the constant liar takes for a bad score.
+    """
+    for candidate_id in [known for known in space.out if known in scores]:
+        _tell(space, space.out.pop(candidate_id), scores[candidate_id])
 
 
 def _tell(space: _Space, trial: Any, score: float | None) -> None:

@@ -33,6 +33,16 @@ def test_rows_of_the_minibatch_are_not_shown():
         assert not any(f"input {n}\n" in text for n in range(4))
 
 
+def test_rows_that_are_tested_on_unseen_are_not_shown():
+    """Rows that no proposer sees are not shown either, where the child is scored on them."""
+    hidden = frozenset(row.row_id for row in TRAIN[4:12])
+    request = ProposalRequest(
+        TEXT, [(row, Rollout("c", row.row_id, score=0.0)) for row in TRAIN[:4]], 0, 20, (), hidden
+    )
+    for proposal in asyncio.run(DemosProposer(TRAIN, 8, 0).propose(request)):
+        assert not any(f"input {n}\n" in proposal.prompt.text() for n in range(12))
+
+
 def test_answers_take_turns():
     """Eight demonstrations of four answers show each answer twice."""
     deployed = propose(CHAT).prompt.deployed()

@@ -80,15 +80,13 @@ def test_optuna_is_asked_for_as_many_as_there_are_slots_and_repeats_nothing(tmp_
 
 
 @needs_dspy
-def test_rows_of_the_minibatch_are_not_among_the_demonstrations(tmp_path, target):
-    """A child is scored on its minibatch, so its prompt must not show the answers."""
+def test_rows_that_it_is_scored_on_are_not_among_the_demonstrations(tmp_path):
+    """Whether reflection is shown them or not: a prompt must not hold the answers that it is tested on."""
     with ScriptedEndpoint(planted.reply) as reflection, ScriptedEndpoint(lambda call: "no") as hopeless:
-        found, _ = run_search(tmp_path, hopeless, reflection, proposer="mipro", num_candidates=6, max_steps=2)
-    made = [c for c in found.history.candidates[1:] if c.status != "guarded"]
-    by_row = {rollout_id for c in made for rollout_id in c.train}
-    assert by_row
+        run_search(tmp_path, hopeless, reflection, proposer="mipro", num_candidates=6, max_steps=2)
+    assert any("WORD" in call.prompt for call in hopeless.calls)
     for call in hopeless.calls:
-        asked = call.prompt.rpartition("word")[2]
+        asked = call.prompt.rpartition("word")[2][:3]
         assert f"word{asked}\nWORD{asked}" not in call.prompt
 
 

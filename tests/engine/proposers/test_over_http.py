@@ -180,7 +180,7 @@ def test_many_failures_are_summed_up_in_parallel_first(tmp_path, target):
         )
     asked = [planted.asked_by(call) for call in reflection.calls]
     summed_up = [call.prompt for call in reflection.calls[:-1]]
-    shown = Counter(word for prompt in summed_up for word in re.findall(r'"word": "(word\d+)"', prompt))
+    shown = Counter(word for prompt in summed_up for word in re.findall(r'"word":"(word\d+)"', prompt))
     assert asked == ["lessons"] * math.isqrt(len(shown)) + ["gepa"]
     assert set(shown.values()) == {2}, "every failure stands in two chunks"
     assert "- the answer is in upper case" in reflection.calls[-1].prompt

@@ -45,6 +45,7 @@ class _Space:
     instructions: Sequence[str | None]
     demo_sets: Sequence[Sequence[Row]]
     study: Any
+    labels: Sequence[str] = ()
     tried: dict[Pair, str | None] = field(default_factory=dict)
     out: dict[str, Any] = field(default_factory=dict)
 
@@ -53,7 +54,7 @@ class _Space:
         instruction = self.instructions[pair[0]]
         component = instruction_component(self.base)
         told = self.base if instruction is None else with_instruction(self.base, component, instruction)
-        return showing(told, [row for row in self.demo_sets[pair[1]] if row.row_id not in scored_on])
+        return showing(told, [row for row in self.demo_sets[pair[1]] if row.row_id not in scored_on], self.labels)
 
 
 class MiproProposer:
@@ -130,7 +131,7 @@ class MiproProposer:
             for text in written
             if with_instruction(base, component, text).variables == base.variables and copies.found_in(text) is None
         ]
-        space = _Space(base, [None, *fit], demo_sets, _study(self._seed))
+        space = _Space(base, [None, *fit], demo_sets, _study(self._seed), self._labels)
         space.tried[0, 0] = base.candidate_id
         _tell_default(space, request.history)
         return space, calls

@@ -97,7 +97,8 @@ class SearchSettings(Settings):
     proposer: tuple[str, ...] = ("gepa",)
     num_demos: int = Field(default=8, ge=1)
     max_prompt_tokens: int = Field(default=4000, ge=16)
-    reflection_tokens: int = Field(default=6000, ge=200, description="most tokens that a reflection call is shown")
+    # Below 1,000 there would be no room for records beside the instructions to the model.
+    reflection_tokens: int = Field(default=6000, ge=1000, description="most tokens that a reflection call is shown")
     reflection_map_reduce_from: int | None = Field(
         default=None, ge=4, description="failures in a minibatch from which on they are summed up in parallel chunks"
     )

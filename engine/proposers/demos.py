@@ -40,16 +40,17 @@ class DemosProposer:
     async def propose(self, request: ProposalRequest) -> Sequence[Proposal]:
         """Return the parent with fresh sets of demonstrations in place of those it had, one set a proposal.
 
-        Rows of the request's minibatch are not shown: the child is about to be scored on them.
+        Rows that the child is about to be scored on are not shown.
         """
-        scored_on = {row.row_id for row, _ in request.rollouts}
-        return [self._one(request.parent, scored_on, sample) for sample in request.samples]
+        return [self._one(request.parent, request.scored_on, sample) for sample in request.samples]
 
     def _one(self, parent: Prompt, scored_on: Collection[str], sample: int) -> Proposal:
         rng = random.Random(f"demos-{self.seed}-{sample}")  # noqa: S311 - reproducible, not secret
         chosen = draw(self.train, self.num_demos, rng, excluded=scored_on)
         if not chosen:
             return Proposal(None, "no training row has a recorded answer that could be shown")
+        if not can_show(parent, chosen):
+            return Proposal(None, "what fills this prompt in is a program: its inputs can't be shown as demonstrations")
         return Proposal(showing(parent, chosen, self.labels))
 
 
@@ -73,6 +74,13 @@ def draw(train: Sequence[Row], count: int, rng: random.Random, *, excluded: Coll
                 drawn.append(by_answer[answer].pop())
     rng.shuffle(drawn)
     return drawn
+
+
+def can_show(prompt: Prompt, rows: Sequence[Row]) -> bool:
+    """Say whether these rows can be demonstrations of ``prompt``: it is one prompt, and their inputs fill it in."""
+    if not prompt.is_chat and TEMPLATE not in prompt.components:
+        return False
+    return all(prompt.variables <= json.loads(row.inputs).keys() for row in rows)
 
 
 def showing(prompt: Prompt, rows: Sequence[Row], labels: Sequence[str] = ()) -> Prompt:

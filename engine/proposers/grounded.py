@@ -60,11 +60,11 @@ async def propose_instructions(
     engines = [_Engine(client, loop, sample=1 + number) for number in range(count)]
     with _without_known_warnings():
         summary = await asyncio.to_thread(_summary, engine, examples[:SUMMARY_ROWS])
-        jobs = (
-            asyncio.to_thread(_instruction, engines[number], program, summary, demo_sets, grounding.seed, number)
-            for number in range(count)
+        # Made one after the other: each reads the program's source, and Python 3.11 can't parse in several threads.
+        authors = [_Author.of(engines[number], program, summary, grounding.seed, number) for number in range(count)]
+        found = await asyncio.gather(
+            *(asyncio.to_thread(author.write, program, demo_sets, number) for number, author in enumerate(authors))
         )
-        found = await asyncio.gather(*jobs)
     instructions = list(dict.fromkeys(text for text in found if text))
     return instructions, engine.calls + sum(one.calls for one in engines)
 
@@ -153,43 +153,54 @@ def _summary(engine: _Engine, examples: Sequence[Any]) -> str | None:
         return None  # dspy could not read the reply: it goes on without a summary, too
 
 
-def _instruction(
-    engine: _Engine, program: Any, summary: str | None, demo_sets: Sequence[Any], seed: int, number: int
-) -> str | None:
-    from dspy.propose.grounded_proposer import TIPS, GroundedProposer
+@dataclass(frozen=True)
+class _Author:
+    """A grounded proposer of dspy for one instruction, with the tip that it is given."""
 
-    rng = random.Random(f"grounded-{seed}-{number}")  # noqa: S311 - reproducible, not secret
-    tip = TIPS[rng.choice(sorted(TIPS))]
-    proposer = GroundedProposer(
-        engine.model(),
-        program,
-        [],
-        use_dataset_summary=False,
-        use_instruct_history=False,
-        set_history_randomly=False,
-        set_tip_randomly=False,
-        use_tip=bool(tip),
-        rng=rng,
-    )
-    # Made once, for all instructions.
-    proposer.data_summary, proposer.use_dataset_summary = summary, summary is not None
-    try:
-        text = proposer.propose_instruction_for_predictor(
-            program=program,
-            predictor=program.respond,
-            pred_i=0,
-            demo_candidates=[list(demo_sets)],
-            demo_set_i=number % max(1, len(demo_sets)),
-            trial_logs={},
-            tip=tip,
+    engine: _Engine
+    proposer: Any
+    tip: str
+
+    @classmethod
+    def of(cls, engine: _Engine, program: Any, summary: str | None, seed: int, number: int) -> _Author:
+        """Make one; the summary of the data was made before, for all instructions."""
+        from dspy.propose.grounded_proposer import TIPS, GroundedProposer
+
+        rng = random.Random(f"grounded-{seed}-{number}")  # noqa: S311 - reproducible, not secret
+        tip = TIPS[rng.choice(sorted(TIPS))]
+        proposer = GroundedProposer(
+            engine.model(),
+            program,
+            [],
+            use_dataset_summary=False,
+            use_instruct_history=False,
+            set_history_randomly=False,
+            set_tip_randomly=False,
+            use_tip=bool(tip),
+            rng=rng,
         )
-    except Exception as error:
-        if engine.failure is not None:
-            raise engine.failure from error
-        return None
-    if engine.failure is not None:
-        raise engine.failure
-    return None if engine.cut_off else str(text).strip() or None
+        proposer.data_summary, proposer.use_dataset_summary = summary, summary is not None
+        return cls(engine, proposer, tip)
+
+    def write(self, program: Any, demo_sets: Sequence[Any], number: int) -> str | None:
+        """Return an instruction; ``None`` where the reply was cut off or can't be read."""
+        try:
+            text = self.proposer.propose_instruction_for_predictor(
+                program=program,
+                predictor=program.respond,
+                pred_i=0,
+                demo_candidates=[list(demo_sets)],
+                demo_set_i=number % max(1, len(demo_sets)),
+                trial_logs={},
+                tip=self.tip,
+            )
+        except Exception as error:
+            if self.engine.failure is not None:
+                raise self.engine.failure from error
+            return None
+        if self.engine.failure is not None:
+            raise self.engine.failure
+        return None if self.engine.cut_off else str(text).strip() or None
 
 
 def _field_names(prompt: Prompt) -> Mapping[str, str]:

@@ -25,18 +25,28 @@ def components_in_turn(prompt: Prompt, turn: int) -> str:
     return names[turn % len(names)]
 
 
-def instruction_component(prompt: Prompt) -> str:
-    """Return the component that instructs: the first message without variables, else the last user message.
+def instruction_component(prompt: Prompt, turn: int = 0) -> str:
+    """Return the component that instructs: the first system message without variables, else the last user message.
+
+    Where components belong to several prompts, as in ``plan/system``, the prompts take turns.
 
     >>> chat = [{"role": "system", "content": "Sort."}, {"role": "user", "content": "{{x}}"}]
     >>> instruction_component(Prompt.parse(chat))
     'system'
     """
-    if not prompt.is_chat:
-        return TEMPLATE
-    names = [name for name in prompt.components if name != DEMOS]
-    bare = [name for name in names if name.startswith("system") and not variables(prompt.components[name])]
-    return bare[0] if bare else [name for name in names if name.startswith("user")][-1]
+    by_prompt: dict[str, list[str]] = {}
+    for name in prompt.components:
+        if name != DEMOS:
+            by_prompt.setdefault(name.rpartition("/")[0], []).append(name)
+    owners = list(by_prompt)
+    names = by_prompt[owners[turn % len(owners)]]
+    bare = [name for name in names if _role(name) == "system" and not variables(prompt.components[name])]
+    return bare[0] if bare else [name for name in names if _role(name) in {"user", TEMPLATE}][-1]
+
+
+def _role(component: str) -> str:
+    """``system`` of ``plan/system_2``."""
+    return component.rpartition("/")[2].partition("_")[0]
 
 
 def with_instruction(prompt: Prompt, component: str, instruction: str) -> Prompt:
@@ -55,7 +65,7 @@ def with_instruction(prompt: Prompt, component: str, instruction: str) -> Prompt
     return prompt.with_components({**prompt.components, component: text})
 
 
-def with_rule(prompt: Prompt, rule: str) -> Prompt:
+def with_rule(prompt: Prompt, rule: str, turn: int = 0) -> Prompt:
     r"""Return ``prompt`` with one rule more, in a list of rules at the head of its instruction.
 
     At the head, and not behind the inputs, so that the end stays what it was: models answer to what stands last.
@@ -66,20 +76,20 @@ def with_rule(prompt: Prompt, rule: str) -> Prompt:
     >>> with_rule(once, "No full stop.").text()
     'Rules:\n- Answer in one word.\n- No full stop.\n\nSort: {{x}}'
     """
-    component = instruction_component(prompt)
+    component = instruction_component(prompt, turn)
     text = prompt.components[component]
     head, rest = _split_rules(text)
     listed = [*head, f"- {' '.join(rule.split())}"]
     return prompt.with_components({**prompt.components, component: "\n".join([_RULES, *listed]) + "\n\n" + rest})
 
 
-def rules_of(prompt: Prompt) -> tuple[str, ...]:
+def rules_of(prompt: Prompt, turn: int = 0) -> tuple[str, ...]:
     """Return the rules that :func:`with_rule` has put into ``prompt``.
 
     >>> rules_of(with_rule(Prompt.parse("Sort: {{x}}"), "Answer in one word."))
     ('Answer in one word.',)
     """
-    head, _ = _split_rules(prompt.components[instruction_component(prompt)])
+    head, _ = _split_rules(prompt.components[instruction_component(prompt, turn)])
     return tuple(line.removeprefix("- ") for line in head)
 
 

@@ -10,7 +10,7 @@ import asyncio
 import json
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from engine.proposers.instructions import placeholders
 from engine.proposers.labels import answer_of
@@ -52,7 +52,7 @@ class MetapromptProposer:
     labels: tuple[str, ...] = ()
     target: str = ""
     name: str = "metaprompt"
-    copies_allowed: bool = field(default=False)
+    copies_allowed: bool = False
 
     async def propose(self, request: ProposalRequest) -> Sequence[Proposal]:
         """Return ``count`` rewritten prompts, all asked for at once."""

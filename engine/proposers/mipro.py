@@ -15,12 +15,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from engine.proposers.demos import draw, showing, without_demos
+from engine.proposers.demos import can_show, draw, showing, without_demos
 from engine.proposers.instructions import instruction_component, with_instruction
 from engine.proposers.protocol import Attempt, Proposal, ProposalRequest
 from engine.proposers.reflection_client import ReflectionClient
 from engine.proposers.replies import failure
 from engine.rows import Row
+from engine.search.copies import Copies
 from udfs.errors import CallError
 from udfs.prompt import Prompt
 
@@ -44,6 +45,7 @@ class _Space:
     instructions: Sequence[str | None]
     demo_sets: Sequence[Sequence[Row]]
     study: Any
+    labels: Sequence[str] = ()
     tried: dict[Pair, str | None] = field(default_factory=dict)
     out: dict[str, Any] = field(default_factory=dict)
 
@@ -52,7 +54,7 @@ class _Space:
         instruction = self.instructions[pair[0]]
         component = instruction_component(self.base)
         told = self.base if instruction is None else with_instruction(self.base, component, instruction)
-        return showing(told, [row for row in self.demo_sets[pair[1]] if row.row_id not in scored_on])
+        return showing(told, [row for row in self.demo_sets[pair[1]] if row.row_id not in scored_on], self.labels)
 
 
 class MiproProposer:
@@ -82,6 +84,9 @@ class MiproProposer:
     async def propose(self, request: ProposalRequest) -> Sequence[Proposal]:
         """Return ``count`` pairs as prompts; those out before are told to the optimizer first."""
         calls = 0
+        if not can_show(request.parent, self._train[:1]):
+            reason = "mipro writes for one prompt that the rows fill in, not for those of a program"
+            return [Proposal(None, reason)] * request.count
         async with self._opening:
             if self._space is None:
                 try:
@@ -91,8 +96,7 @@ class MiproProposer:
         space = self._space
         scores = {attempt.prompt.candidate_id: attempt.score for attempt in request.history}
         _settle(space, scores)
-        scored_on = frozenset(row.row_id for row, _ in request.rollouts)
-        made = [self._one(space, scores, scored_on) for _ in range(request.count)]
+        made = [self._one(space, scores, request.scored_on) for _ in range(request.count)]
         # The calls that opened the search space stand with the first proposal.
         return [Proposal(made[0].prompt, made[0].reason, calls=calls), *made[1:]]
 
@@ -120,8 +124,14 @@ class MiproProposer:
         grounding = Grounding(self._train, demo_sets, self._max_tokens, self._seed)
         written, calls = await propose_instructions(self._client, base, grounding, INSTRUCTIONS - 1)
         component = instruction_component(base)
-        fit = [text for text in written if with_instruction(base, component, text).variables == base.variables]
-        space = _Space(base, [None, *fit], demo_sets, _study(self._seed))
+        # Its prompts may show rows, its instructions may not; the guards can't tell the two apart.
+        copies = Copies.of(self._train, allowed=base.text())
+        fit = [
+            text
+            for text in written
+            if with_instruction(base, component, text).variables == base.variables and copies.found_in(text) is None
+        ]
+        space = _Space(base, [None, *fit], demo_sets, _study(self._seed), self._labels)
         space.tried[0, 0] = base.candidate_id
         _tell_default(space, request.history)
         return space, calls
@@ -163,10 +173,13 @@ def _tell_default(space: _Space, history: Sequence[Attempt]) -> None:
 
 
 def _settle(space: _Space, scores: Mapping[str, float]) -> None:
-    """Tell what came of the trials that were out; one that was never scored has failed."""
-    for candidate_id, trial in space.out.items():
-        _tell(space, trial, scores.get(candidate_id))
-    space.out.clear()
+    """Tell what came of the trials that were out and have been scored.
+
+    The others stay out: some are under way in this very step, and one that was refused before a call never comes back,
+    which the constant liar takes for a bad score.
+    """
+    for candidate_id in [known for known in space.out if known in scores]:
+        _tell(space, space.out.pop(candidate_id), scores[candidate_id])
 
 
 def _tell(space: _Space, trial: Any, score: float | None) -> None:

@@ -33,7 +33,8 @@ class ProposalRequest:
 
     ``count`` proposals are wanted; they bear the numbers ``sample`` to ``sample + count - 1``, which no other request
     to the same proposer bears: with the search's seed they are all the randomness a proposer may use. ``history``
-    holds what was scored before, in the order it came up, the seed first.
+    holds what was scored before, in the order it came up, the seed first. ``tested_on`` are further rows that the
+    proposals will be scored on and that no proposer is shown.
     """
 
     parent: Prompt
@@ -41,6 +42,12 @@ class ProposalRequest:
     sample: int
     count: int = 1
     history: Sequence[Attempt] = ()
+    tested_on: frozenset[str] = frozenset()
+
+    @property
+    def scored_on(self) -> frozenset[str]:
+        """Ids of all rows that the proposals are about to be scored on: none of them may be given away."""
+        return self.tested_on | {row.row_id for row, _ in self.rollouts}
 
     @property
     def samples(self) -> range:

@@ -53,6 +53,7 @@ class ReflectionClient:
         self._ledger: SegmentLedger | None = None
         self._client: ChatClient | None = None
         self._structured = True
+        self._counted: set[str] = set()
         self._allowance = allowance
         self._purse = Purse(Allowance(), clock=time.time)
         self._under_way = 0
@@ -86,7 +87,9 @@ class ReflectionClient:
     ) -> tuple[str, bool]:
         entry = ledger.find(key)
         if entry is not None:
-            if entry.run_id == self._run_id:
+            if key in self._counted:
+                pass  # asked before in this very search, which has counted it
+            elif entry.run_id == self._run_id:
                 # Paid for by this run before it was interrupted.
                 self._usage.resumed += 1
                 self._usage.add_reflection(
@@ -98,6 +101,7 @@ class ReflectionClient:
             else:
                 self._usage.reused += 1
                 self._usage.saved_reflection.add(entry.prompt_tokens, entry.completion_tokens)
+            self._counted.add(key)
             return entry.output or "", entry.error_message == _TRUNCATED
         if self._replay:
             raise LedgerError(
@@ -106,6 +110,7 @@ class ReflectionClient:
                 "command without --replay to have it called"
             )
         answer = await self._affordable_answer(messages, sample, response_format)
+        self._counted.add(key)
         truncated = answer.finish_reason == _TRUNCATED
         ledger.keep(
             Entry(

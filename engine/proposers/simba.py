@@ -69,8 +69,6 @@ class SimbaProposer:
 
     async def propose(self, request: ProposalRequest) -> Sequence[Proposal]:
         """Return ``count`` prompts, each with one rule more, from as many rows as there are contrasts."""
-        if len(rules_of(request.parent)) >= _MOST_RULES:
-            return [Proposal(None, f"the prompt has {_MOST_RULES} rules already")] * request.count
         found = contrasts(request)
         if not found:
             reason = "no row has a worse and a better answer to compare"
@@ -80,6 +78,8 @@ class SimbaProposer:
         )
 
     async def _one(self, parent: Prompt, contrast: Contrast, sample: int) -> Proposal:
+        if len(rules_of(parent, sample)) >= _MOST_RULES:
+            return Proposal(None, f"the prompt has {_MOST_RULES} rules already")
         try:
             reply, truncated = await self.client.ask(
                 self.messages(parent, contrast), sample=sample, response_format=_RESPONSE_FORMAT
@@ -89,7 +89,7 @@ class SimbaProposer:
         rule = reply_text(reply, "rule")
         if rule is None:
             return Proposal(None, "the reply holds no rule", truncated=truncated, calls=1)
-        return Proposal(with_rule(parent, rule), truncated=truncated, calls=1)
+        return Proposal(with_rule(parent, rule, sample), truncated=truncated, calls=1)
 
     def messages(self, parent: Prompt, contrast: Contrast) -> list[Message]:
         """Return what the model is asked, in at most ``max_tokens`` tokens beside the prompt itself."""

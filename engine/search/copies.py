@@ -12,6 +12,8 @@ from engine.proposers.labels import labels_of
 from engine.rows import Row
 
 Shingle = tuple[str, ...]
+# Thousands of long rows have millions of runs of words: what is kept of one is its hash, in this process.
+Mark = int
 
 # So many words in a row that also stand in a row's inputs are copied, not coincidence.
 INPUT_WORDS = 8
@@ -29,8 +31,8 @@ _WORD = re.compile(r"\w+")
 class Copies:
     """What no prompt may share with training rows: runs of words of their inputs and of their expected answers."""
 
-    inputs: frozenset[Shingle]
-    answers: frozenset[Shingle]
+    inputs: frozenset[Mark]
+    answers: frozenset[Mark]
     long_answers: frozenset[str]
 
     @classmethod
@@ -43,9 +45,9 @@ class Copies:
         "it copies a training row's expected answer: 'press the red button twice'"
         """
         labels = frozenset(labels_of(train))
-        inputs = _not_form((set(_shingles(_values(row.inputs), INPUT_WORDS)) for row in train), len(train))
+        inputs = _not_form((_marks(_values(row.inputs), INPUT_WORDS) for row in train), len(train))
         texts = [[text for text in _values(row.expectations) if text not in labels] for row in train]
-        answers = _not_form((set(_shingles(found, ANSWER_WORDS)) for found in texts), len(train))
+        answers = _not_form((_marks(found, ANSWER_WORDS) for found in texts), len(train))
         whole = Counter(text for found in texts for text in set(found))
         folded = allowed.casefold()
         long_answers = frozenset(
@@ -57,21 +59,21 @@ class Copies:
             and text.casefold() not in folded
         )
         return cls(
-            inputs - set(_shingles([allowed], INPUT_WORDS)),
-            answers - set(_shingles([allowed], ANSWER_WORDS)),
+            inputs - _marks([allowed], INPUT_WORDS),
+            answers - _marks([allowed], ANSWER_WORDS),
             long_answers,
         )
 
     def found_in(self, text: str) -> str | None:
         """Return what ``text`` copies, as an objection; ``None`` where it copies nothing."""
-        answer = next((s for s in _shingles([text], ANSWER_WORDS) if s in self.answers), None)
+        answer = next((s for s in _shingles([text], ANSWER_WORDS) if hash(s) in self.answers), None)
         if answer is not None:
             return f"it copies a training row's expected answer: {' '.join(answer)!r}"
         folded = text.casefold()
         whole = next((known for known in sorted(self.long_answers) if known in folded), None)
         if whole is not None:
             return f"it copies a training row's expected answer: {whole!r}"
-        copied = next((s for s in _shingles([text], INPUT_WORDS) if s in self.inputs), None)
+        copied = next((s for s in _shingles([text], INPUT_WORDS) if hash(s) in self.inputs), None)
         return f"it copies a training row: {' '.join(copied)!r}" if copied else None
 
 
@@ -79,9 +81,9 @@ def _form_rows(rows: int) -> float:
     return max(_FORM_ROWS, _FORM_SHARE * rows)
 
 
-def _not_form(found: Iterable[set[Shingle]], rows: int) -> frozenset[Shingle]:
-    counts = Counter(shingle for shingles in found for shingle in shingles)
-    return frozenset(shingle for shingle, count in counts.items() if count < _form_rows(rows))
+def _not_form(found: Iterable[set[Mark]], rows: int) -> frozenset[Mark]:
+    counts = Counter(mark for marks in found for mark in marks)
+    return frozenset(mark for mark, count in counts.items() if count < _form_rows(rows))
 
 
 def _values(text: str | None) -> list[str]:
@@ -98,6 +100,10 @@ def _leaves(value: object) -> Iterable[str]:
             yield from _leaves(inner)
     elif value is not None:
         yield str(value)
+
+
+def _marks(texts: Iterable[str], length: int) -> set[Mark]:
+    return set(map(hash, _shingles(texts, length)))
 
 
 def _shingles(texts: Iterable[str], length: int) -> Iterable[Shingle]:

@@ -117,6 +117,8 @@ class Search:
             spent = str(error)
         if strategy.failure is not None:
             raise strategy.failure
+        if strategy.budget_spent:
+            spent = spent or "it does not cover another call of the reflection model"
         try:
             race.complete()
         except BudgetSpent as error:

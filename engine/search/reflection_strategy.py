@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from gepa.proposer.reflective_mutation.reflection_lm import ReflectionProposal
@@ -30,7 +31,8 @@ class ProposerStrategy:
     """gepa's ``BatchReflectionLM``: ``reflect_many`` runs all jobs of a step at once.
 
     ``choice`` says which proposer gets which job; in turn where nothing is said. Jobs of one proposer on the same
-    parent and minibatch are one request for so many proposals.
+    parent and minibatch are one request for so many proposals. A job's records hold a ``row`` and its ``rollout``;
+    where ``shown`` is False, proposers learn no more of it than that its answer must not be given away.
 
     gepa swallows what a reflection raises and buys every call again; so nothing is raised here: a failure is an empty
     proposal, and what must stop the run is kept in ``failure``. ``budget_spent`` is set when the last step made no
@@ -98,22 +100,17 @@ class ProposerStrategy:
         found = []
         for number, (position, (components, dataset, _)) in enumerate(zip(chosen, jobs, strict=True)):
             parent = self._guards.seed.with_components(components)
-            rollouts = [(record["row"], record["rollout"]) for record in next(iter(dataset.values()), ())]
-            key = (position, parent.candidate_id, tuple(row.row_id for row, _ in rollouts))
+            records = next(iter(dataset.values()), ())
+            rollouts = [(record["row"], record["rollout"]) for record in records if record.get("shown", True)]
+            tested_on = frozenset(record["row"].row_id for record in records if not record.get("shown", True))
+            key = (position, parent.candidate_id, tuple(row.row_id for row, _ in rollouts), tested_on)
             if key not in grouped:
                 grouped[key] = []
                 # Its numbers end where the step's do: no later request bears one of them.
-                request = ProposalRequest(parent, rollouts, first + number, history=history)
+                request = ProposalRequest(parent, rollouts, first + number, history=history, tested_on=tested_on)
                 found.append((position, request, grouped[key]))
             grouped[key].append(number)
-        return [
-            (
-                position,
-                ProposalRequest(request.parent, request.rollouts, request.sample, len(numbers), history),
-                numbers,
-            )
-            for position, request, numbers in found
-        ]
+        return [(position, replace(request, count=len(numbers)), numbers) for position, request, numbers in found]
 
     def _admit(self, proposer: Proposer, request: ProposalRequest, proposal: Proposal) -> dict[str, str]:
         """Guard the proposal and enter it into history; return the texts that changed, none for a refusal."""

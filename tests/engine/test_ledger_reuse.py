@@ -188,10 +188,12 @@ def test_a_reflection_is_replayed_or_named(make, tmp_path):
         await client.flush()
         return [text for text, _ in found]
 
-    first = ReflectionClient(endpoint, storage.ledger, run_id="one", usage=Usage())
+    used = Usage()
+    first = ReflectionClient(endpoint, storage.ledger, run_id="one", usage=used)
     texts = event_loop.run(ask(first, 0, 0, 1))
     assert texts[0] == texts[1] != texts[2]
     assert len(w.target.calls) == 2, "the same request is asked once, even while it is under way"
+    assert (used.made, used.resumed, used.reused) == (2, 0, 0), "and it is counted once"
     keyed = Endpoint("big", base_url=w.target.base_url, api_key=KEY)
     replayed = ReflectionClient(keyed, storage.ledger, run_id="two", usage=Usage(), replay=True)
     assert event_loop.run(ask(replayed, 0, 1)) == texts[1:]

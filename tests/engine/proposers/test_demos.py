@@ -3,6 +3,7 @@
 import asyncio
 import json
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,6 +33,16 @@ def test_rows_of_the_minibatch_are_not_shown():
         assert not any(f"input {n}\n" in text for n in range(4))
 
 
+def test_rows_that_are_tested_on_unseen_are_not_shown():
+    """Rows that no proposer sees are not shown either, where the child is scored on them."""
+    hidden = frozenset(row.row_id for row in TRAIN[4:12])
+    request = ProposalRequest(
+        TEXT, [(row, Rollout("c", row.row_id, score=0.0)) for row in TRAIN[:4]], 0, 20, (), hidden
+    )
+    for proposal in asyncio.run(DemosProposer(TRAIN, 8, 0).propose(request)):
+        assert not any(f"input {n}\n" in proposal.prompt.text() for n in range(12))
+
+
 def test_answers_take_turns():
     """Eight demonstrations of four answers show each answer twice."""
     deployed = propose(CHAT).prompt.deployed()
@@ -59,6 +70,17 @@ def test_rows_without_an_answer_or_with_placeholders_are_not_shown():
     proposal = propose(TEXT, rows=rows, minibatch=())
     assert proposal.prompt is None
     assert "no training row" in proposal.reason
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [Prompt.parse("Sort: {{y}}"), Prompt(None, {"plan/template": "Plan {{x}}", "do/template": "Do {{x}}"})],
+)
+def test_prompts_that_a_program_fills_in_get_no_demonstrations(prompt):
+    """Their rows are the program's inputs, not those of the prompt: the reason is told, and nothing breaks."""
+    proposal = propose(prompt)
+    assert proposal.prompt is None
+    assert "a program" in proposal.reason
 
 
 @given(st.lists(st.tuples(st.text(max_size=20), st.text(min_size=1, max_size=10)), min_size=1, max_size=5))

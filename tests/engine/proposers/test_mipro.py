@@ -1,12 +1,14 @@
 """The proposer mipro, with dspy and optuna as they are installed: over real HTTP, through the ledger and the budget."""
 
 import importlib.util
+import json
 import logging
+from dataclasses import replace
 
 import planted_proposals as planted
 import planted_world as world
 import pytest
-from search_bench import run_search
+from search_bench import rows, run_search
 
 from engine.errors import ConfigError
 from engine.proposers import build
@@ -78,15 +80,13 @@ def test_optuna_is_asked_for_as_many_as_there_are_slots_and_repeats_nothing(tmp_
 
 
 @needs_dspy
-def test_rows_of_the_minibatch_are_not_among_the_demonstrations(tmp_path, target):
-    """A child is scored on its minibatch, so its prompt must not show the answers."""
+def test_rows_that_it_is_scored_on_are_not_among_the_demonstrations(tmp_path):
+    """Whether reflection is shown them or not: a prompt must not hold the answers that it is tested on."""
     with ScriptedEndpoint(planted.reply) as reflection, ScriptedEndpoint(lambda call: "no") as hopeless:
-        found, _ = run_search(tmp_path, hopeless, reflection, proposer="mipro", num_candidates=6, max_steps=2)
-    made = [c for c in found.history.candidates[1:] if c.status != "guarded"]
-    by_row = {rollout_id for c in made for rollout_id in c.train}
-    assert by_row
+        run_search(tmp_path, hopeless, reflection, proposer="mipro", num_candidates=6, max_steps=2)
+    assert any("WORD" in call.prompt for call in hopeless.calls)
     for call in hopeless.calls:
-        asked = call.prompt.rpartition("word")[2]
+        asked = call.prompt.rpartition("word")[2][:3]
         assert f"word{asked}\nWORD{asked}" not in call.prompt
 
 
@@ -113,6 +113,26 @@ def test_instructions_that_are_cut_off_are_not_adopted(tmp_path, target):
     with ScriptedEndpoint(cut) as reflection:
         found, _ = run_search(tmp_path, target, reflection, proposer="mipro", max_steps=2)
     assert not any(planted.RULE in c.prompt.text() for c in found.history.candidates)
+
+
+@needs_dspy
+def test_instructions_that_give_answers_away_are_left_out(tmp_path):
+    """Its prompts may show training rows as demonstrations; its instructions may not copy from them."""
+    answers = [f"The parcel number {n} goes to the last house of road {n}" for n in range(24)]
+    train = [
+        replace(row, expectations=json.dumps({"expected_response": a}))
+        for row, a in zip(rows(0, 24), answers, strict=True)
+    ]
+
+    def copying(call):
+        asked = planted.dspy_field(call) == "proposed_instruction"
+        text = f"Say it: the parcel number {call.body['seed']} goes to the last house of road {call.body['seed']}"
+        return f"[[ ## proposed_instruction ## ]]\n{text}" if asked else planted.reply(call)
+
+    with ScriptedEndpoint(copying) as reflection, ScriptedEndpoint(lambda call: "no") as hopeless:
+        found, _ = run_search(tmp_path, hopeless, reflection, proposer="mipro", train=train, max_steps=2)
+    assert len(found.history.candidates) > 1
+    assert not any("Say it" in c.prompt.text() for c in found.history.candidates)
 
 
 @needs_dspy

@@ -1,6 +1,8 @@
 """Every proposer through a whole search, over real HTTP, against a scripted reflection model."""
 
 import json
+import math
+import re
 from collections import Counter
 
 import planted_proposals as planted
@@ -177,11 +179,13 @@ def test_many_failures_are_summed_up_in_parallel_first(tmp_path, target):
             tmp_path, target, reflection, minibatch_size=16, num_candidates=1, max_steps=1, reflection_map_reduce_from=9
         )
     asked = [planted.asked_by(call) for call in reflection.calls]
-    assert Counter(asked) == {"lessons": 4, "gepa": 1}
-    assert asked[-1] == "gepa"
+    summed_up = [call.prompt for call in reflection.calls[:-1]]
+    shown = Counter(word for prompt in summed_up for word in re.findall(r'"word":"(word\d+)"', prompt))
+    assert asked == ["lessons"] * math.isqrt(len(shown)) + ["gepa"]
+    assert set(shown.values()) == {2}, "every failure stands in two chunks"
     assert "- the answer is in upper case" in reflection.calls[-1].prompt
     assert found.ended == "improved"
-    assert found.best.calls == 5 + 16
+    assert found.best.calls == len(asked) + len(shown)
 
 
 def test_few_failures_are_shown_as_they_are(tmp_path, target):

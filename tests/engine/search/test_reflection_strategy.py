@@ -65,6 +65,19 @@ def test_jobs_on_one_parent_and_minibatch_are_one_request():
     assert second == ["one 4 {{x}}", "other 5 {{x}}"]
 
 
+def test_rows_that_are_not_shown_are_known_by_their_ids_alone():
+    """What a child is tested on beside the rows that its author sees must not be given away by demonstrations."""
+    seen = Scripted("seen", lambda sample: f"{sample} {{{{x}}}}")
+    strategy, _ = strategy_of(seen)
+    job = jobs([pair(1), pair(2)])
+    job[0][1]["template"][1]["shown"] = False
+    strategy.reflect_many(job)
+    (request,) = seen.requests
+    assert [row.row_id for row, _ in request.rollouts] == ["r001"]
+    assert request.tested_on == {"r002"}
+    assert request.scored_on == {"r001", "r002"}
+
+
 def test_proposals_that_are_missing_are_no_crash():
     """A proposer that returns too few has had its say."""
 

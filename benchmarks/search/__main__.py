@@ -37,7 +37,9 @@ def main() -> None:
     parser.add_argument(
         "--latency", type=float, default=0.0, help="median latency, ms; above 0 the time of single searches is measured"
     )
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a search setting of promptmill")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="a search setting of promptmill"
+    )
     parser.add_argument("--timeout", type=float, default=900.0, help="longest wait for a search, seconds")
     parser.add_argument("--cache", type=Path, default=ROOT / ".benchmarks", help="environments and working folders")
     parser.add_argument("--results", type=Path, help="the JSON file (default: search.json in the cache)")

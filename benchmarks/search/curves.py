@@ -1,4 +1,4 @@
-"""What searches have in common: quality against calls and time, how soon a share of the gain was reached, differences."""
+"""Searches as curves: quality against calls and time, how soon a share of the gain was reached, paired differences."""
 
 from __future__ import annotations
 

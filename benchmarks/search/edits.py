@@ -45,9 +45,9 @@ def reply_to(world: World, body: Mapping[str, Any], sample: int) -> str:
 
 
 def current_prompt(asked: str) -> str:
-    """Return the prompt that a request asks to improve.
+    r"""Return the prompt that a request asks to improve.
 
-    >>> current_prompt("I provided these instructions:\\n```\\nSort it.\\n```\\nExamples:\\n```\\n# Example 1\\n```")
+    >>> current_prompt("I provided these instructions:\n```\nSort it.\n```\nExamples:\n```\n# Example 1\n```")
     'Sort it.'
     """
     for pattern in (_TEMPLATE, _FENCED):
@@ -111,7 +111,9 @@ def _rewritten(
     fresh = [f"- When it is a matter of {word}, keep to the {word} rule." for word in add]
     if rows:
         fresh.append(f"Seen before: {', '.join(map(listed, rows))}.")
-    fresh.append(f"{_STYLE} {draw.choice(('calm', 'brief', 'kind', 'plain', 'exact'))}, variant {draw.randrange(10**6)}.")
+    fresh.append(
+        f"{_STYLE} {draw.choice(('calm', 'brief', 'kind', 'plain', 'exact'))}, variant {draw.randrange(10**6)}."
+    )
     at = next((number for number, line in enumerate(kept) if _PLACEHOLDER in line), len(kept))
     while at > 0 and not kept[at - 1].strip():
         at -= 1

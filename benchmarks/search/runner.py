@@ -123,7 +123,9 @@ class Asker:
         if not task.judged:
             right = output.strip() == expected
             return float(right), "right" if right else f"expected {expected}, got {output}"
-        asked = f"<expected_response-0>\n{expected}\n</expected_response-0>\n\n<output-0>\n{output}\n</output-0>\n\nSame?"
+        asked = (
+            f"<expected_response-0>\n{expected}\n</expected_response-0>\n\n<output-0>\n{output}\n</output-0>\n\nSame?"
+        )
         verdict = json.loads(self.ask("judge", ("user", asked)))
         return float(verdict["verdict"] == "same"), f"{verdict['verdict']}: {verdict['rationale']}"
 

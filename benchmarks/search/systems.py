@@ -27,7 +27,10 @@ class System:
 PROMPTMILL = System("promptmill", "promptmill", settings={"spark": False}, wall={"spark": True}, note="as it comes")
 GEPA = System("gepa", "gepa_optimize", at_once=4, note="as it comes: one proposal at a time, rows one after another")
 GEPA_THREADS = System(
-    "gepa, 64 threads", "gepa_optimize", settings={"threads": 64}, note="rows of a stage at once: the same search, sooner"
+    "gepa, 64 threads",
+    "gepa_optimize",
+    settings={"threads": 64},
+    note="rows of a stage at once: the same search, sooner",
 )
 GEPA_PARALLEL = System(
     "gepa, 8 proposals, 64 threads",

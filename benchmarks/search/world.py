@@ -25,9 +25,10 @@ class Family:
     """A family of worlds; the rates are shares of proposals, of answers and of verdicts.
 
     ``good``, ``harmful``, ``narrow``: proposals that add what the shown failures lack, that add something harmful or
-    lose something good, and that mend the very rows that were shown and no other; the rest are useless. ``further``: how likely a good proposal mends one more kind of failure that
-    it was shown. ``wording``: how often an answer hangs on a prompt's wording instead of on the row. ``judge_errors``:
-    how often a judge says the opposite; ``None`` is a world without a judge, scored by exact match.
+    lose something good, and that mend the very rows that were shown and no other; the rest are useless. ``further``:
+    how likely a good proposal mends one more kind of failure that it was shown. ``wording``: how often an answer hangs
+    on a prompt's wording instead of on the row. ``judge_errors``: how often a judge says the opposite; ``None`` is a
+    world without a judge, scored by exact match.
     """
 
     name: str

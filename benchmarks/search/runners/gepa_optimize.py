@@ -36,9 +36,11 @@ class Adapter:
     def evaluate(self, batch: list[int], candidate: dict[str, str], capture_traces: bool = False) -> Batch:
         """Evaluate one candidate on some rows."""
         del capture_traces
-        return self._batch([self._one(candidate, row) for row in batch] if self._pool is None else self._many(
-            [(candidate, row) for row in batch]
-        ))
+        return self._batch(
+            [self._one(candidate, row) for row in batch]
+            if self._pool is None
+            else self._many([(candidate, row) for row in batch])
+        )
 
     def make_reflective_dataset(
         self, candidate: dict[str, str], eval_batch: Batch, components_to_update: list[str]

@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from benchmarks.search.world import FAMILIES, SEED_TEMPLATE, World
+from benchmarks.search.world import FAMILIES, World
 
 
 @dataclass(frozen=True)
 class Curve:
     """One search as steps: from ``calls[i]`` calls and ``seconds[i]`` on it would have returned ``share[i]``.
 
-    ``share`` is the share of the possible gain: 0 is the seed's true quality, 1 that of the best prompt there is.
+    ``share`` is the share of the possible gain: 0 is the seed's true quality, 1 that of the best prompt there is. On
+    real tasks, whose best prompt nobody knows, it is the holdout score itself.
     ``whole_s`` is how long the whole search took.
     """
 
@@ -29,14 +30,15 @@ class Curve:
     @classmethod
     def of(cls, line: Mapping[str, Any]) -> Curve:
         """Make a curve of a search's line."""
-        world = World(FAMILIES[line["family"]], line["number"])
-        first, best = world.quality(SEED_TEMPLATE), world.best_quality
-        events = [(0, 0.0, first), *((calls, at_s, quality) for calls, at_s, quality, _ in line["events"])]
+        nothing, best = 0.0, 1.0
+        if line["family"] in FAMILIES:
+            nothing, best = line["first"], World(FAMILIES[line["family"]], line["number"]).best_quality
+        events = [(0, 0.0, line["first"]), *((calls, at_s, quality) for calls, at_s, quality, _ in line["events"])]
         return cls(
             line["number"],
             tuple(calls for calls, _, _ in events),
             tuple(at_s for _, at_s, _ in events),
-            tuple((quality - first) / (best - first) for _, _, quality in events),
+            tuple((quality - nothing) / (best - nothing) for _, _, quality in events),
             line["seconds"],
         )
 

@@ -3,6 +3,9 @@
 A run's address says all about it: ``/{family}/{number}/{median latency, ms}/{run}/v1/chat/completions``; its counters
 are at ``/{family}/{number}/{median latency, ms}/{run}/counters``. The reflection model takes five times as long as the
 target.
+
+Started with an argument, ``{"target": [address, model], …}`` as JSON, it passes the calls of families that are no
+worlds on to real models, and counts them.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from aiohttp import web
+from aiohttp import ClientSession, ClientTimeout, web
 
 from benchmarks.search.edits import reply_to
 from benchmarks.search.world import FAMILIES, World, right_answer, wrong_answer
@@ -46,12 +49,19 @@ class Counters:
 class Run:
     """One run's world and what it has asked."""
 
-    world: World
+    world: World | None
     counters: Counters = field(default_factory=Counters)
     seen: Counter[int] = field(default_factory=Counter)
 
 
 _RUNS: dict[str, Run] = {}
+_UPSTREAM: web.AppKey[dict[str, tuple[str, str]]] = web.AppKey("upstream", dict)
+_SESSION: web.AppKey[ClientSession] = web.AppKey("session", ClientSession)
+# What a caller who says nothing gets of a real model.
+_SAMPLING = {
+    "target": {"temperature": 0.0, "max_tokens": 24},
+    "reflection": {"temperature": 0.7, "max_tokens": 500},
+}
 
 
 @functools.cache
@@ -63,7 +73,8 @@ def _run(request: web.Request) -> Run:
     place = request.match_info
     key = f"{place['family']}/{place['number']}/{place['run']}"
     if key not in _RUNS:
-        _RUNS[key] = Run(_world(place["family"], int(place["number"])))
+        known = place["family"] in FAMILIES
+        _RUNS[key] = Run(_world(place["family"], int(place["number"])) if known else None)
     return _RUNS[key]
 
 
@@ -71,6 +82,8 @@ async def chat(request: web.Request) -> web.Response:
     """Answer after the request's latency."""
     body = await request.json()
     run = _run(request)
+    if run.world is None:
+        return await _passed_on(request, body, run.counters)
     counters = run.counters
     counters.first_at = counters.first_at or time.monotonic()
     whole = json.dumps([body["messages"], body.get("seed") if body["model"] == "reflection" else None])
@@ -92,6 +105,17 @@ async def chat(request: web.Request) -> web.Response:
         await asyncio.sleep(run.world.latency_s(whole, median_s))
     counters.last_at = time.monotonic()
     return web.json_response(_completion(body, whole, text))
+
+
+async def _passed_on(request: web.Request, body: dict[str, Any], counted: Counters) -> web.Response:
+    """Ask the real model that stands for the one that is named."""
+    name = body["model"]
+    address, model = request.app[_UPSTREAM][name]
+    counted.metric_calls += name == "target"
+    counted.reflections += name == "reflection"
+    asked = {**_SAMPLING[name], **body, "model": model}
+    async with request.app[_SESSION].post(f"{address}/chat/completions", json=asked) as answer:
+        return web.Response(body=await answer.read(), status=answer.status, content_type="application/json")
 
 
 async def counters(request: web.Request) -> web.Response:
@@ -141,6 +165,8 @@ async def serve() -> None:
     place = "/{family}/{number}/{median_ms}/{run}"
     app.router.add_post(f"{place}/v1/chat/completions", chat)
     app.router.add_get(f"{place}/counters", counters)
+    app[_UPSTREAM] = json.loads(sys.argv[1]) if len(sys.argv) > 1 else {}
+    app[_SESSION] = ClientSession(timeout=ClientTimeout(total=600))
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0, backlog=4096).start()
@@ -150,6 +176,7 @@ async def serve() -> None:
         sys.stdin.fileno(), lambda: closed.set() if not sys.stdin.buffer.read1() else None
     )
     await closed.wait()
+    await app[_SESSION].close()
     await runner.cleanup()
 
 

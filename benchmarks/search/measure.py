@@ -8,15 +8,16 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from benchmarks.search.runner import Job
 from benchmarks.search.systems import System
+from benchmarks.search.world import FAMILIES
 from benchmarks.side_by_side.environment import NotInstalledError, python_of
 from benchmarks.side_by_side.process import ROOT, end_session
 
@@ -25,7 +26,11 @@ Line = dict[str, Any]
 
 @dataclass(frozen=True)
 class Plan:
-    """What to measure. ``median_ms`` 0: how good for so many calls; above: how long it takes, one search at a time."""
+    """What to measure. ``median_ms`` 0: how good for so many calls; above: how long it takes, one search at a time.
+
+    ``upstream`` are address and name of the real models that stand for ``target`` and ``reflection`` in families that
+    are no worlds.
+    """
 
     systems: Sequence[System]
     families: Sequence[str]
@@ -37,6 +42,7 @@ class Plan:
     cache: Path
     timeout_s: float
     settings: dict[str, Any]
+    upstream: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     @property
     def timed(self) -> bool:
@@ -46,7 +52,7 @@ class Plan:
 
 def measure(plan: Plan) -> Iterator[Line]:
     """Run everything, one system after another, and give each line as soon as it is known."""
-    with endpoint() as root:
+    with endpoint(plan.upstream) as root:
         for system in plan.systems:
             try:
                 python = python_of(system.module, system.requirements, plan.cache / "environments")
@@ -59,6 +65,8 @@ def measure(plan: Plan) -> Iterator[Line]:
 
 def _searches(plan: Plan, system: System, python: Path, family: str, root: str) -> Iterator[Line]:
     settings = {**system.settings, **(system.wall if plan.timed else {}), **plan.settings}
+    if family not in FAMILIES:
+        settings["rows"] = str(tasks_folder(plan.cache) / f"{family}.json")
     reading, writing = os.pipe()
     folder = plan.cache / "work" / f"search-{system.module}-{time.time_ns()}"
     folder.mkdir(parents=True)
@@ -72,7 +80,7 @@ def _searches(plan: Plan, system: System, python: Path, family: str, root: str) 
         plan.median_ms,
         str(folder),
         writing,
-        1 if plan.timed else system.at_once,
+        1 if plan.timed or plan.upstream else system.at_once,
         settings,
     )
     log_path = folder / "log.txt"
@@ -135,11 +143,16 @@ def _shown(told: Line) -> str:
     return f"quality {told['quality']:.3f}, {calls} calls, {told['seconds']:.1f} s"
 
 
+def tasks_folder(cache: Path) -> Path:
+    """Return where the rows of real tasks are kept."""
+    return cache / "data"
+
+
 @contextmanager
-def endpoint() -> Iterator[str]:
-    """Serve the worlds while the block runs; give the address."""
+def endpoint(upstream: Mapping[str, tuple[str, str]] | None = None) -> Iterator[str]:
+    """Serve the worlds while the block runs, and real models behind the same address; give the address."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.search.endpoint"],
+        [sys.executable, "-m", "benchmarks.search.endpoint", json.dumps(upstream or {})],
         cwd=ROOT,
         env=_environ(),
         stdin=subprocess.PIPE,

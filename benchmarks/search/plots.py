@@ -33,7 +33,7 @@ def plot_seconds(curves: Curves, path: Path) -> None:
 
 
 def _plot(curves: Curves, path: Path, points: np.ndarray, value: object, label: str, *, log: bool = False) -> None:
-    families = [family for family in FAMILIES if any(found == family for _, found in curves)]
+    families = list(dict.fromkeys(family for _, family in curves))
     figure, panels = plt.subplots(1, len(families), figsize=(4.2 * len(families), 3.6), sharey=True, squeeze=False)
     for panel, family in zip(panels[0], families, strict=True):
         for place, system in enumerate(systems_of(curves)):
@@ -42,7 +42,7 @@ def _plot(curves: Curves, path: Path, points: np.ndarray, value: object, label: 
                 mean, error = _band(found, points, value)
                 panel.plot(points, mean, color=f"C{place}", label=system, linewidth=1.6)
                 panel.fill_between(points, mean - error, mean + error, color=f"C{place}", alpha=0.15, linewidth=0)
-        panel.set(title=f"{family} worlds", xlabel=label, ylim=(-0.05, 1.02))
+        panel.set(title=f"{family} worlds" if family in FAMILIES else family, xlabel=label, ylim=(-0.05, 1.02))
         panel.grid(alpha=0.3)
         if log:
             panel.set_xscale("log")

@@ -19,12 +19,12 @@ import urllib.request
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from benchmarks.search.world import FAMILIES, World, note, right_answer
+from benchmarks.search.problem import of_file, of_world
 
 
 @dataclass(frozen=True)
@@ -53,13 +53,13 @@ class Task:
     def __init__(self, job: Job, number: int) -> None:
         self.job = job
         self.number = number
-        self.world = World(FAMILIES[job.family], number)
+        rows = job.settings.get("rows")
+        self.problem = of_file(Path(rows), number, job.train, job.val) if rows else of_world(job.family, number)
         self._place = f"{job.root}/{job.family}/{number}/{job.median_ms:g}/{uuid.uuid4().hex}"
         self.base_url = f"{self._place}/v1"
         self.budget = job.budget
         self.train = tuple(range(job.train))
         self.val = tuple(range(job.train, job.train + job.val))
-        self.judged = self.world.family.judge_errors is not None
         self.settings = job.settings
         self.folder = Path(job.folder) / f"{job.family}-{number}-{uuid.uuid4().hex[:8]}"
         self.folder.mkdir(parents=True)
@@ -87,14 +87,30 @@ class Task:
         """Return the line to report, given what the system returned in the end."""
         seconds = time.perf_counter() - self._started
         counters = self.counters()
+        first = self.problem.seed_template
+        quality = {shown: self._quality(shown) for shown in {first, text, *(shown for _, _, shown in self.events)}}
         return {
             "number": self.number,
-            "events": [(calls, at_s, self.world.quality(shown), shown) for calls, at_s, shown in self.events],
+            "first": quality[first],
+            "events": [(calls, at_s, quality[shown], shown) for calls, at_s, shown in self.events],
             "seconds": seconds,
             "counters": counters,
             "text": text,
-            "quality": self.world.quality(text),
+            "quality": quality[text],
         }
+
+    def _quality(self, text: str) -> float:
+        """A prompt's true quality; where it is not known, measured on the holdout after all is over."""
+        if self.problem.quality is not None:
+            return self.problem.quality(text)
+        asker = Asker(self.base_url)
+        place = "{{note}}"
+        total = 0.0
+        for row in self.problem.holdout:
+            shown = self.problem.text(row)
+            asked = [("user", text.replace(place, shown))] if place in text else [("system", text), ("user", shown)]
+            total += asker.score(self, row, asker.ask("target", *asked))[0]
+        return total / len(self.problem.holdout)
 
 
 class Asker:
@@ -118,9 +134,17 @@ class Asker:
         return str(json.loads(raw)["choices"][0]["message"]["content"])
 
     def score(self, task: Task, row: int, output: str) -> tuple[float, str]:
-        """Return an output's score and feedback: exact match, or the judge's verdict where the world has one."""
-        expected = right_answer(row)
-        if not task.judged:
+        """Return an output's score and feedback: exact match, or the judge's verdict where the problem has one.
+
+        On real tasks the match is promptmill's for all systems, which forgives case and punctuation.
+        """
+        expected = task.problem.expected(row)
+        if task.problem.quality is None:
+            from udfs.scorers import ExactMatch, Subject
+
+            found = ExactMatch().score(Subject({}, output, {"expected_response": expected}))
+            return found.value, found.feedback
+        if not task.problem.judged:
             right = output.strip() == expected
             return float(right), "right" if right else f"expected {expected}, got {output}"
         asked = (
@@ -128,11 +152,6 @@ class Asker:
         )
         verdict = json.loads(self.ask("judge", ("user", asked)))
         return float(verdict["verdict"] == "same"), f"{verdict['verdict']}: {verdict['rationale']}"
-
-
-def inputs(row: int) -> dict[str, str]:
-    """Return a row's inputs."""
-    return {"note": note(row)}
 
 
 def run(search: Callable[[Task], str], packages: Sequence[str]) -> None:
@@ -162,6 +181,3 @@ def _version(package: str) -> str:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return "none"
-
-
-__all__ = ["Asker", "Job", "Task", "asdict", "inputs", "run"]

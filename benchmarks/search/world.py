@@ -168,7 +168,6 @@ class World:
 
 
 SEED_INSTRUCTION = "Answer the note with its reference."
-SEED_TEMPLATE = f"{SEED_INSTRUCTION}\n\nNote: {{{{note}}}}"
 
 
 def note(row: int) -> str:

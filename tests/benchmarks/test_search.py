@@ -9,11 +9,11 @@ from gepa.strategies.instruction_proposal import InstructionProposalSignature
 from benchmarks.search.curves import Curve, first_reaching, mean_at
 from benchmarks.search.edits import current_prompt, edited, reply_to
 from benchmarks.search.measure import endpoint
+from benchmarks.search.problem import of_file, of_world
 from benchmarks.search.table import section
 from benchmarks.search.world import (
     FAMILIES,
     SEED_INSTRUCTION,
-    SEED_TEMPLATE,
     World,
     listed,
     note,
@@ -26,6 +26,7 @@ from engine.rows import Row
 from udfs.prompt import Prompt
 from udfs.rollout import Rollout
 
+SEED_TEMPLATE = of_world("plain", 0).seed_template
 DSPY_PROPOSAL = """Your input fields are:
 1. `basic_instruction` (str): Basic instruction.
 Your output fields are:
@@ -167,10 +168,26 @@ def line(system, number, events, **more):
         "median_ms": 0.0,
         "versions": {},
         "measured_at": "2026-01-01T00:00:00+00:00",
+        "first": world(number).quality(SEED_TEMPLATE),
         "events": events,
         "seconds": 1.0,
         **more,
     }
+
+
+def test_a_real_task_keeps_its_holdout_apart(tmp_path):
+    """Another number deals the rows anew; train, val and holdout never share one."""
+    path = tmp_path / "task.json"
+    rows = [{"text": f"t{n}", "expected": f"e{n}"} for n in range(50)]
+    path.write_text(json.dumps({"seed_instruction": "Do.", "holdout": 20, "rows": rows}))
+    one, other = (of_file(path, number, 10, 5) for number in (0, 1))
+    assert one.holdout == range(15, 35)
+    dealt = [[problem.text(row) for row in range(50)] for problem in (one, other)]
+    assert dealt[0] != dealt[1]
+    assert sorted(dealt[0]) == sorted(row["text"] for row in rows)
+    assert one.expected(7)[1:] == one.text(7)[1:]
+    with pytest.raises(ValueError, match="50 rows, too few"):
+        of_file(path, 0, 40, 10)
 
 
 def test_a_curve_holds_what_would_have_been_returned():
@@ -195,6 +212,6 @@ def test_the_section_compares_by_world():
         lines.append(line("gepa", number, [[500, 1.0, seed + 0.8 * gain, ""]]))
         lines.append(line("promptmill", number, [[250, 1.0, seed + 0.9 * gain, ""]]))
     text = section(lines, 2000)
-    assert "promptmill less stock gepa, both after 2000 calls: +0.100" in text
+    assert "ours less stock gepa's, both after 2000 calls: +0.100" in text
     assert "| promptmill | 4 |" in text
     assert "250 (2.0)" in text

@@ -12,8 +12,7 @@ import dspy
 from dspy.teleprompt import MIPROv2
 from dspy.utils.callback import BaseCallback
 
-from benchmarks.search.runner import Asker, Task, inputs, run
-from benchmarks.search.world import SEED_INSTRUCTION
+from benchmarks.search.runner import Asker, Task, run
 
 # MIPROv2's own: a full evaluation after so many minibatch trials, and this many rows in one.
 _STEPS_A_FULL, _MINIBATCH = 5, 35
@@ -34,7 +33,7 @@ def search(task: Task) -> str:
         name: dspy.LM(f"openai/{name}", api_base=task.base_url, api_key="none", cache=False, max_tokens=2000)
         for name in ("target", "reflection")
     }
-    program = dspy.Predict(Answer.with_instructions(SEED_INSTRUCTION))
+    program = dspy.Predict(Answer.with_instructions(task.problem.seed_instruction))
     minibatch = min(settings.get("minibatch", _MINIBATCH), len(task.val))
     trials = trials_for(task.budget, len(task.val), minibatch)
     watch = _Watch(task)
@@ -43,7 +42,7 @@ def search(task: Task) -> str:
         del trace
         return asker.score(task, example.row, str(prediction.answer))[0]
 
-    train, val = ([_example(number) for number in part] for part in (task.train, task.val))
+    train, val = ([_example(task, number) for number in part] for part in (task.train, task.val))
     optimizer = MIPROv2(
         metric,
         prompt_model=models["reflection"],
@@ -104,8 +103,8 @@ class _Watch(BaseCallback):
                 self._task.returns(text)
 
 
-def _example(number: int) -> Any:
-    return dspy.Example(**inputs(number), row=number).with_inputs("note")
+def _example(task: Task, number: int) -> Any:
+    return dspy.Example(note=task.problem.text(number), row=number).with_inputs("note")
 
 
 if __name__ == "__main__":

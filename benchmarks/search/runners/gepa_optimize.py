@@ -15,7 +15,6 @@ from gepa.core.adapter import EvaluationBatch
 from gepa.strategies.proposal_sampling import IndependentSampling
 
 from benchmarks.search.runner import Asker, Task, run
-from benchmarks.search.world import SEED_INSTRUCTION, note
 
 Batch = EvaluationBatch[dict[str, Any], str]
 
@@ -61,12 +60,14 @@ class Adapter:
         return list(self._pool.map(lambda pair: self._one(*pair), pairs))
 
     def _one(self, candidate: dict[str, str], row: int) -> tuple[int, str, float, str]:
-        output = self._asker.ask("target", ("system", candidate["instruction"]), ("user", note(row)))
+        output = self._asker.ask("target", ("system", candidate["instruction"]), ("user", self._task.problem.text(row)))
         return row, output, *self._asker.score(self._task, row, output)
 
-    @staticmethod
-    def _batch(found: list[tuple[int, str, float, str]]) -> Batch:
-        traces = [{"Inputs": note(row), "Generated Outputs": out, "Feedback": said} for row, out, _, said in found]
+    def _batch(self, found: list[tuple[int, str, float, str]]) -> Batch:
+        traces = [
+            {"Inputs": self._task.problem.text(row), "Generated Outputs": out, "Feedback": said}
+            for row, out, _, said in found
+        ]
         return EvaluationBatch(
             outputs=[out for _, out, _, _ in found], scores=[score for _, _, score, _ in found], trajectories=traces
         )
@@ -117,7 +118,7 @@ def search(task: Task) -> str:
     pool = ThreadPoolExecutor(threads) if threads > 1 else None
     task.begin()
     found = gepa.optimize(
-        seed_candidate={"instruction": SEED_INSTRUCTION},
+        seed_candidate={"instruction": task.problem.seed_instruction},
         trainset=list(task.train),
         valset=list(task.val),
         adapter=Adapter(task, asker, pool),

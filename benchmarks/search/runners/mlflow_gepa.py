@@ -12,8 +12,7 @@ import mlflow
 from mlflow.genai.optimize import GepaPromptOptimizer
 from mlflow.genai.scorers import scorer
 
-from benchmarks.search.runner import Asker, Task, inputs, run
-from benchmarks.search.world import SEED_TEMPLATE, right_answer
+from benchmarks.search.runner import Asker, Task, run
 
 _NAME = "answer"
 
@@ -31,8 +30,8 @@ def search(task: Task) -> str:
         # After the experiment is set, which would switch them on again.
         mlflow.tracing.disable()
     asker = Asker(task.base_url)
-    prompt = mlflow.genai.register_prompt(name=_NAME, template=SEED_TEMPLATE)
-    row_of = {inputs(number)["note"]: number for number in (*task.train, *task.val)}
+    prompt = mlflow.genai.register_prompt(name=_NAME, template=task.problem.seed_template)
+    row_of = {task.problem.text(number): number for number in (*task.train, *task.val)}
 
     def predict(note: str) -> str:
         return asker.ask("target", ("user", prompt.format(note=note)))
@@ -42,7 +41,7 @@ def search(task: Task) -> str:
         score, said = asker.score(task, row_of[inputs["note"]], outputs)
         return mlflow.entities.Feedback(value=score, rationale=said)
 
-    train, val = ([_record(number) for number in part] for part in (task.train, task.val))
+    train, val = ([_record(task, number) for number in part] for part in (task.train, task.val))
     watch = _Watch(task)
     optimizer = GepaPromptOptimizer(
         "openai:/reflection",
@@ -76,8 +75,9 @@ class _Watch:
         return False
 
 
-def _record(number: int) -> dict[str, Any]:
-    return {"inputs": inputs(number), "expectations": {"expected_response": right_answer(number)}}
+def _record(task: Task, number: int) -> dict[str, Any]:
+    problem = task.problem
+    return {"inputs": {"note": problem.text(number)}, "expectations": {"expected_response": problem.expected(number)}}
 
 
 if __name__ == "__main__":

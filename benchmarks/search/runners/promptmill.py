@@ -9,8 +9,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from benchmarks.search.runner import Task, inputs, run
-from benchmarks.search.world import SEED_TEMPLATE, right_answer
+from benchmarks.search.runner import Task, run
 from engine.evaluate import SMALL_STAGE_ITEMS, Evaluation
 from engine.proposers.build import build_proposers
 from engine.proposers.reflection_client import ReflectionClient
@@ -37,9 +36,9 @@ def search(task: Task) -> str:
     """Run one search."""
     settings = SearchSettings(**{"max_steps": _MAX_STEPS, "seed": task.number, **task.settings.get("search", {})})
     spark: Any = _session() if task.settings.get("spark", True) else None
-    train, val = [_row(number) for number in task.train], [_row(number) for number in task.val]
+    train, val = [_row(task, number) for number in task.train], [_row(task, number) for number in task.val]
     usage, storage = Usage(), Storage.at(str(task.folder), str(task.folder / "run"))
-    scorers = [{"judge": "equivalence"}] if task.judged else ["exact_match"]
+    scorers = [{"judge": "equivalence"}] if task.problem.judged else ["exact_match"]
     task.begin()
     evaluation = Evaluation(
         spark,
@@ -55,7 +54,7 @@ def search(task: Task) -> str:
     steps: list[tuple[StepLine, int, float]] = []
     began = time.perf_counter()
     found = Search(
-        seed=Prompt.parse(SEED_TEMPLATE),
+        seed=Prompt.parse(task.problem.seed_template),
         train=train,
         val=val,
         evaluation=evaluation,
@@ -93,13 +92,15 @@ def _session() -> Any:
     return session
 
 
-def _row(number: int) -> Row:
-    values = inputs(number)
-    return Row(row_id(values), canonical_json(values), canonical_json({"expected_response": right_answer(number)}))
+def _row(task: Task, number: int) -> Row:
+    values = {"note": task.problem.text(number)}
+    expected = {"expected_response": task.problem.expected(number)}
+    return Row(row_id(values), canonical_json(values), canonical_json(expected))
 
 
 def _endpoint(task: Task, name: str) -> Endpoint:
-    return Endpoint(name, base_url=task.base_url, sampling=Sampling(temperature=0.0, max_tokens=64))
+    sampling = Sampling(temperature=0.7, max_tokens=500) if name == "reflection" else Sampling(0.0, max_tokens=24)
+    return Endpoint(name, base_url=task.base_url, sampling=sampling)
 
 
 if __name__ == "__main__":

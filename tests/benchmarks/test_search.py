@@ -44,9 +44,9 @@ def test_the_true_quality_is_the_share_of_right_answers(number, named):
     """The closed form is what many rows give, for the seed, a half-good and a spoilt prompt."""
     one = world(number)
     prompt = " ".join([SEED_INSTRUCTION, *one.rules[: named or None], *(sorted(one.traps)[:2] if named else ())])
-    rows = 20_000
+    rows = 5_000
     measured = sum(one.is_right(prompt, row) for row in range(rows)) / rows
-    assert measured == pytest.approx(one.quality(prompt), abs=0.012)  # 3.5 standard errors
+    assert measured == pytest.approx(one.quality(prompt), abs=0.025)  # 3.5 standard errors
 
 
 def test_no_prompt_is_better_than_the_best():

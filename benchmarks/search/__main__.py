@@ -20,7 +20,7 @@ from benchmarks.search.measure import Line, Plan, measure, tasks_folder
 from benchmarks.search.plots import plot_calls, plot_seconds
 from benchmarks.search.real import TASKS, write_tasks
 from benchmarks.search.systems import BASELINE, PROMPTMILL, SYSTEMS
-from benchmarks.search.table import BEGIN, END, section, split
+from benchmarks.search.table import PLACES, section, split
 from benchmarks.search.world import FAMILIES
 from benchmarks.side_by_side.process import ROOT
 from benchmarks.side_by_side.table import write_section
@@ -88,13 +88,14 @@ def main() -> None:
             line["system"] = f"promptmill, {asked.label}"
         lines = [old for old in lines if _key(old) != _key(line)] + [line]
         kept.write_text(json.dumps(lines))
-    text = section(lines, asked.budget)
+    shown = [line for line in lines if (line["family"] in TASKS) == asked.real]
+    text = section(shown, asked.budget)
     if asked.docs is None:
         print(f"\n{text}")
         return
-    write_section(asked.docs, text, BEGIN, END)
-    quality, timed = split([line for line in lines if line["budget"] == asked.budget])
-    plot_calls(quality, asked.budget, asked.docs.with_name("search-calls.svg"))
+    write_section(asked.docs, text, *PLACES[asked.real])
+    quality, timed = split([line for line in shown if line["budget"] == asked.budget])
+    plot_calls(quality, asked.budget, asked.docs.with_name(f"search-{'real' if asked.real else 'calls'}.svg"))
     if timed:
         plot_seconds(timed, asked.docs.with_name("search-seconds.svg"))
     print(f"wrote {asked.docs} and plots beside it; every search is in {kept}")

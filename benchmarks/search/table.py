@@ -11,8 +11,14 @@ from benchmarks.search.curves import Curve, first_reaching, mean_at, paired
 from benchmarks.search.systems import BASELINE, PROMPTMILL, SYSTEMS
 from benchmarks.search.world import FAMILIES
 
-BEGIN = "<!-- BEGIN search: written by `python -m benchmarks.search`, do not edit -->"
-END = "<!-- END search -->"
+# Where the sections stand in the page: the worlds', and the real tasks'.
+PLACES = {
+    real: (
+        f"<!-- BEGIN {name}: written by `python -m benchmarks.search{option}`, do not edit -->",
+        f"<!-- END {name} -->",
+    )
+    for real, name, option in ((False, "search", ""), (True, "search on real tasks", " --real"))
+}
 
 Line = Mapping[str, Any]
 
@@ -23,7 +29,8 @@ def section(lines: Sequence[Line], budget: int) -> str:
     """Return the whole section, of the searches with this budget."""
     chosen = [line for line in lines if line["budget"] == budget]
     quality, timed = split(chosen)
-    parts = [_goals(quality, timed, budget)]
+    synthetic = all(line["family"] in FAMILIES for line in chosen)
+    parts = [_goals(quality, timed, budget) if synthetic else ""]
     parts += [_family(quality, family, budget) for family in dict.fromkeys(family for _, family in quality)]
     parts += [_wall(timed), _failures(chosen), _about(chosen)]
     return "\n\n".join(part for part in parts if part)

@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-dspy test-cluster live lint format ui doctor side-by-side clean
+.PHONY: help quickstart test test-dspy test-cluster live lint format ui doctor side-by-side search-benchmark clean
 
 help: ## say what there is
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 quickstart: $(VENV)/.quickstart ## migrate a prompt to a local model, end to end, and show what it did
 	@$(BIN)/promptmill quickstart
@@ -33,6 +33,9 @@ lint: $(VENV)/.dev ## check style, types and the direction of imports
 
 side-by-side: $(VENV)/.dev ## measure promptmill beside other systems (installs them; 25 minutes)
 	@$(BIN)/python -m benchmarks.side_by_side $(ARGS)
+
+search-benchmark: $(VENV)/.dev ## compare searches in worlds whose best prompts are known (installs peers; an hour)
+	@$(BIN)/python -m benchmarks.search $(ARGS)
 
 format: $(VENV)/.dev ## format the code
 	@$(BIN)/ruff format .

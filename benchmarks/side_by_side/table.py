@@ -14,15 +14,15 @@ END = "<!-- END side by side -->"
 Line = Mapping[str, Any]
 
 
-def write_section(path: Path, text: str) -> None:
+def write_section(path: Path, text: str, begin: str = BEGIN, end: str = END) -> None:
     """Put ``text`` between the markers in the file at ``path``; all else stays. Without markers it goes to the end."""
     before = path.read_text(encoding="utf-8") if path.exists() else "# Benchmarks\n"
-    if BEGIN in before and END in before:
-        head, rest = before.split(BEGIN, 1)
-        tail = rest.split(END, 1)[1]
+    if begin in before and end in before:
+        head, rest = before.split(begin, 1)
+        tail = rest.split(end, 1)[1]
     else:
         head, tail = f"{before.rstrip()}\n\n", "\n"
-    path.write_text(f"{head}{BEGIN}\n{text.strip()}\n{END}{tail}", encoding="utf-8")
+    path.write_text(f"{head}{begin}\n{text.strip()}\n{end}{tail}", encoding="utf-8")
 
 
 def section(lines: Sequence[Line]) -> str:

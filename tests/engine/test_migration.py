@@ -36,7 +36,9 @@ def test_planted_better_prompt_is_found_promoted_and_registered(spark, tmp_path)
     assert written["holdout"]["interval"] == [1.0, 1.0]
     assert written["calls"]["failed"] == 0
     (account,) = written["proposers"]
-    assert (account["name"], account["accepted"], account["gain"]) == ("gepa", 1, 1.0)
+    assert account["name"] == "gepa"
+    assert account["accepted"] >= 1
+    assert account["gain"] > 0.9
     champion = mlflow.genai.load_prompt("prompts:/shout@champion")
     assert champion.template == world.GOOD
     assert f"prompts:/shout/{champion.version}" == result.prompt.uri == written["prompt"]["uri"]

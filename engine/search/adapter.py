@@ -112,10 +112,15 @@ class EngineAdapter:
         eval_batch: EvaluationBatch[Trajectory, Rollout],
         components_to_update: list[str],
     ) -> Mapping[str, Sequence[Mapping[str, Any]]]:
-        """Return the rows to be shown, and their rollouts, under each component; our reflection strategy reads them."""
+        """Return the minibatch's rows and rollouts under each component; our reflection strategy reads them.
+
+        ``shown`` says which are for proposers to see; children are tested on the others, too.
+        """
         del candidate
-        shown = (eval_batch.trajectories or [])[: self._shown_rows]
-        records = [{"row": row, "rollout": rollout} for row, rollout in shown]
+        records = [
+            {"row": row, "rollout": rollout, "shown": number < self._shown_rows}
+            for number, (row, rollout) in enumerate(eval_batch.trajectories or [])
+        ]
         return dict.fromkeys(components_to_update, records)
 
     def _ask_children(self, pairs: Sequence[tuple[Prompt, Sequence[Row]]]) -> None:

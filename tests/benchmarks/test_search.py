@@ -21,7 +21,8 @@ from benchmarks.search.world import (
     wrong_answer,
 )
 from engine.proposers.protocol import ProposalRequest
-from engine.proposers.reflection import ReflectionProposer, parse_reply
+from engine.proposers.reflection import ReflectionProposer
+from engine.proposers.replies import new_prompt
 from engine.rows import Row
 from udfs.prompt import Prompt
 from udfs.rollout import Rollout
@@ -117,7 +118,7 @@ def test_each_system_gets_its_current_prompt_edited_by_its_failures(system):
         if system == "gepa":
             text = InstructionProposalSignature.output_extractor(reply)["new_instruction"]
         else:
-            text = parse_reply(reply)
+            text = new_prompt(reply)
         assert text.startswith(SEED_INSTRUCTION)
         added |= one.features(text) & set(one.rules)
     assert added == one.needs(row)

@@ -16,6 +16,7 @@ from engine.migration import optimize
 from engine.scripted_endpoint import Reply, ScriptedEndpoint
 from engine.sources import load_rows
 from engine.storage import Storage
+from engine.token_estimate import tokens_in
 from engine.trace_log import TraceLog
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*Any type hint:UserWarning")
@@ -278,7 +279,7 @@ def test_estimate_calls_nothing(spark, tmp_path):
         found = estimate_collect(app, settings, inputs_file(tmp_path), spark=spark)
     assert source.calls == []
     assert (found.rows, found.calls, found.completion_tokens) == (40, 40, 200)
-    assert found.prompt_tokens == 40 * len("Say this word: word001") // 4
+    assert found.prompt_tokens == 40 * tokens_in("Say this word: word001")
     assert found.cost == pytest.approx(found.prompt_tokens / 1e6)
     assert not (tmp_path / "store" / "runs").exists()
 

@@ -23,6 +23,7 @@ def reflection_calls(**settings):
         reflection=ENDPOINT,
         judges=(),
         gate_rows=100,
+        finalist_calls=0,
         budget=BudgetSettings(),
     )
     return next((part.calls_high for part in found.parts if part.name.startswith("reflection")), 0)

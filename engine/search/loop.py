@@ -32,7 +32,7 @@ from udfs.prompt import Prompt
 log = logging.getLogger(__name__)
 
 # A val row is used for so many metric calls of the budget. Measured with a sixteenth, an eighth, a quarter and all of
-# 200 rows, see docs/decisions/0010.
+# 200 rows, see docs/decisions/0013.
 _BUDGET_A_VAL_ROW = 16
 
 

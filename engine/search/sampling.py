@@ -158,7 +158,7 @@ class PopulationSampling:
         failed = self._shuffled(parent.failures)
         right = self._shuffled(parent.train_scores.keys() - parent.failures)
         kept = _UNSHOWN_FAILURES if len(failed) > _UNSHOWN_FAILURES else 0
-        shown = failed[: min(_shown_failures(size), len(failed) - kept)]
+        shown = failed[: min(max(_shown_failures(size), size - len(right)), len(failed) - kept)]
         shown += right[: size - len(shown)]
         tested = failed[-kept:] if kept else []
         return list(dict.fromkeys([*shown, *tested, *right[:size]]))

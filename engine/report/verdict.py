@@ -57,17 +57,26 @@ def verdict_page(record: RunRecord) -> VerdictPage | None:
     return VerdictPage(
         question=_ASKED.get(question, _ASKED["better"]),
         answer=_ANSWERED[answer],
-        decided=tuple(_decided(record)),
+        decided=tuple(_decided(record, holdout, question)),
         evidence=tuple(_evidence(record, holdout)),
         changes=tuple(_changes(record, holdout, str(answer))),
         tests=tuple(_tests(record, holdout)),
     )
 
 
-def _decided(record: RunRecord) -> Iterator[str]:
+def _decided(record: RunRecord, holdout: Mapping[str, Any], question: str) -> Iterator[str]:
+    promoted = record.result.get("status") == "promoted"
+    yield "The new prompt is promoted." if promoted else "The current prompt stays, and no alias moves."
     text = record.verdict.strip()
     if text:
         yield text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
+    source = section(holdout, "no_worse")
+    if question == "better" and source:
+        shown = "is no worse" if source.get("shown") else "may be worse"
+        yield (
+            f"Against the source model's recorded answers it {shown}, by a margin of {count(source.get('margin'))}; that "
+            "was measured, and did not decide (gate.question: better)."
+        )
 
 
 def _evidence(record: RunRecord, holdout: Mapping[str, Any]) -> Iterator[str]:
@@ -82,7 +91,7 @@ def _evidence(record: RunRecord, holdout: Mapping[str, Any]) -> Iterator[str]:
     yield f"{told}."
     if looks > 1:
         yield (
-            f"The rows were looked at {looks} times. The error of {score(holdout.get('alpha'))} holds over all looks "
+            f"The rows were looked at {looks} times. The {percent(holdout.get('alpha'))} confidence holds over all looks "
             "and all candidates together."
         )
     unscored = section(holdout, "unscored")

@@ -12,7 +12,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from engine.record import CandidateLine, ErrorLine, RowLine, RunRecord, SliceLine, StepLine
+from engine.record import CandidateLine, ErrorLine, LookLine, RowLine, RunRecord, SliceLine, StepLine
 
 SEED_TEXT = """[system]
 You are a support assistant. Classify the sentiment of the customer's message.
@@ -254,7 +254,110 @@ def huge() -> RunRecord:
     )
 
 
-SAMPLES = {"promoted": sample, "kept": kept_seed, "failed": failed, "huge": huge}
+def looks() -> tuple[LookLine, ...]:
+    """A race of three candidates that closed in on a gain of 0.05."""
+    rows = (117, 176, 264, 395, 593, 889, 1334)
+    found = []
+    for number, asked in enumerate(rows):
+        middle, half = 0.05 + (0.03, -0.02, 0.01, 0.006, 0.0, -0.002, 0.001)[number], 1.7 * asked**-0.5
+        dropped = {}
+        if number == 2:
+            dropped = {"c8": "worse than the leader, with confidence"}
+        elif number == 5:
+            dropped = {"c12": "behind after a quarter of the rows"}
+        left = 3 if number <= 2 else 2 if number <= 5 else 1
+        p_value = (1.0, 1.0, 1.0, 0.8, 0.31, 0.07, 0.004)[number]
+        found.append(LookLine(asked, "c11", middle, p_value, left, (middle - half, middle + half), dropped))
+    return tuple(found)
+
+
+def raced() -> RunRecord:
+    """A promotion by a race that ended early, beside the question about the source model, which it did not settle."""
+    base = sample()
+    holdout = {
+        "rows": 1331,
+        "difference": 0.051,
+        "interval": [0.0045, 0.0976],
+        "alpha": 0.05,
+        "p_value": 0.004,
+        "answer": "promote",
+        "question": "better",
+        "min_improvement": 0.0,
+        "rows_planned": 10_004,
+        "more_rows": None,
+        "unscored": {"seed": 2, "best": 1},
+        "no_worse": {
+            "margin": 0.02,
+            "source_score": 1.0,
+            "difference": -0.124,
+            "interval": [-0.171, -0.083],
+            "p_value": 1.0,
+            "shown": False,
+            "more_rows": None,
+        },
+    }
+    return sample(
+        result=dict(base.result)
+        | {"holdout": holdout, "seed": dict(base.result["seed"]) | {"holdout_score": 0.825}}
+        | {"best": dict(base.result["best"]) | {"holdout_score": 0.876}},
+        settings=dict(base.settings) | {"gate": dict(base.settings["gate"]) | {"min_improvement": 0.0}},
+        verdict="better by +0.051 with confidence 95%",
+        looks=looks(),
+        won_count=161,
+        lost_count=93,
+        slices=(
+            SliceLine("language", "en", 880, 0.83, 0.90, 0.07, (0.01, 0.13), 1.0),
+            SliceLine("language", "ar", 252, 0.81, 0.86, 0.05, (-0.08, 0.18), 1.0),
+            SliceLine("language", "日本語", 199, 0.83, 0.80, -0.03, (-0.19, 0.12), 0.62),
+        ),
+        notes=(),
+    )
+
+
+def unsure() -> RunRecord:
+    """A gain that may be chance."""
+    base = raced()
+    holdout = dict(base.result["holdout"]) | {
+        "rows": 480,
+        "difference": 0.021,
+        "interval": [-0.017, 0.06],
+        "p_value": 0.28,
+        "answer": "need more data",
+        "rows_planned": 480,
+        "more_rows": 1480,
+        "no_worse": None,
+    }
+    return replace(
+        base,
+        result=dict(base.result) | {"status": "need_more_data", "holdout": holdout},
+        verdict="the gain of +0.021 on 480 rows may be chance: interval [-0.017, +0.060], p = 0.280; about 1,480 more "
+        "rows would settle it",
+        looks=base.looks[:4],
+    )
+
+
+def blocked() -> RunRecord:
+    """A gain that does not pay for a slice."""
+    base = raced()
+    worse = SliceLine("language", "日本語", 199, 0.83, 0.61, -0.22, (-0.38, -0.05), 0.001, worse=True)
+    holdout = dict(base.result["holdout"]) | {"answer": "keep"}
+    return replace(
+        base,
+        result=dict(base.result) | {"status": "kept", "holdout": holdout},
+        verdict="worse with confidence on the slice language=日本語 (-0.220 on 199 rows)",
+        slices=(*base.slices[:2], worse),
+    )
+
+
+SAMPLES = {
+    "promoted": sample,
+    "kept": kept_seed,
+    "failed": failed,
+    "huge": huge,
+    "raced": raced,
+    "unsure": unsure,
+    "blocked": blocked,
+}
 
 if __name__ == "__main__":
     from engine.report import write_report

@@ -173,6 +173,37 @@ def test_each_status_has_its_heading(status, word):
     assert f"promptmill · migrate_classify {word}" in page.text
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        (
+            "raced",
+            (
+                "Is the new prompt better than the current prompt, on the new model? Yes, with confidence.",
+                "Better by +0.051 with confidence 95%.",
+                "1,331 rows that no search stage has seen were scored with both prompts, of 10,004",
+                "looked at 7 times",
+                "2 rows could not be scored with the seed prompt and 1 with the best one",
+                "won 161 rows and lost 93",
+                "Of 3 slices none is worse with confidence.",
+                "The gain is at least +0.005 with 95% confidence",
+                "The slice language=日本語 is behind by 0.030 on 199 rows",
+                "No worse than the source model 1.000 → 0.876 \N{MINUS SIGN}0.124",
+                "c8: worse than the leader, with confidence",
+            ),
+        ),
+        ("unsure", ("These rows can't tell", "About 1,480 more rows would settle it, with a chance of 80%")),
+        ("blocked", ("No: the current prompt stays.", "The slice language=日本語 is worse by +0.220 on 199 rows")),
+    ],
+)
+def test_the_verdict_alone_says_what_was_decided_on_what_and_what_would_change_it(name, told):
+    """Each answer with its evidence and its way out, in the section's own text."""
+    whole = page_of(sample_record.SAMPLES[name]()).text
+    verdict = whole[whole.index("What was decided") - 200 : whole.index("Seed prompt against")]
+    for text in told:
+        assert text in verdict
+
+
 def test_losses_stand_before_wins():
     """A reader meets the rows that got worse first, with how many there are beyond those shown."""
     text = page_of(sample_record.sample()).text

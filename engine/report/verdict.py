@@ -74,8 +74,8 @@ def _decided(record: RunRecord, holdout: Mapping[str, Any], question: str) -> It
     if question == "better" and source:
         shown = "is no worse" if source.get("shown") else "may be worse"
         yield (
-            f"Against the source model's recorded answers it {shown}, by a margin of {count(source.get('margin'))}; that "
-            "was measured, and did not decide (gate.question: better)."
+            f"Against the source model's recorded answers it {shown}, by a margin of {count(source.get('margin'))}; "
+            "that was measured, and did not decide (gate.question: better)."
         )
 
 
@@ -85,14 +85,15 @@ def _evidence(record: RunRecord, holdout: Mapping[str, Any]) -> Iterator[str]:
     asked = record.looks[-1].rows if record.looks else rows
     told = f"{count(rows)} rows that no search stage has seen were scored with both prompts"
     if finite(planned) is not None and finite(asked) is not None and float(planned or 0) > float(asked or 0):
-        told += f", of {count(planned)} that there were for it: the race ended early, because the answer was known"
-        if holdout.get("answer") != "promote":
-            told = told.replace("because the answer was known", "because the rest would hardly have changed the answer")
+        sure = holdout.get("answer") == "promote"
+        why = "the answer was known" if sure else "the rest would hardly have changed the answer"
+        told += f", of {count(planned)} that there were for it: the race ended early, because {why}"
     yield f"{told}."
     if looks > 1:
+        confidence = percent(holdout.get("alpha"))
         yield (
-            f"The rows were looked at {looks} times. The {percent(holdout.get('alpha'))} confidence holds over all looks "
-            "and all candidates together."
+            f"The rows were looked at {looks} times. The {confidence} confidence holds over all looks and all "
+            "candidates together."
         )
     unscored = section(holdout, "unscored")
     if any(unscored.values()):

@@ -181,6 +181,9 @@ class HoldoutRace:
 
     def _line(self, look: Look, standing: Standing, level: Level, claim: Claim | None) -> LookLine:
         leader, gain = standing.leader, look.gains[standing.leader]
+        interval = None
+        if claim is not None and claim.differences.rows:
+            interval = level.interval(claim, last=look.last, among=standing.among)
         names = {self.labels.get(one, one[:12]): why for one, why in standing.dropped.items()}
         return LookLine(
             rows=look.rows,
@@ -188,7 +191,7 @@ class HoldoutRace:
             difference=None if math.isnan(gain) else gain,
             p_value=standing.p_value,
             racing=len(look.claims),
-            interval=level.interval(claim, last=look.last, among=standing.among) if claim else None,
+            interval=interval,
             dropped=names,
         )
 

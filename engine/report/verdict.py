@@ -16,6 +16,7 @@ _ASKED = {
     "both": "Is the new prompt better than the current prompt on the new model, and no worse than the source model's "
     "recorded answers?",
 }
+_VETOED = "On the whole yes, but something else forbids it: the current prompt stays."
 _ANSWERED = {
     "promote": "Yes, with confidence.",
     "keep": "No: the current prompt stays.",
@@ -54,14 +55,22 @@ def verdict_page(record: RunRecord) -> VerdictPage | None:
     if answer not in _ANSWERED or finite(holdout.get("difference")) is None or record.best_text == record.seed_text:
         return None
     question = str(holdout.get("question") or "better")
+    tests = tuple(_tests(record, holdout))
+    vetoed = answer == "keep" and _is_shown(tests, question)
     return VerdictPage(
         question=_ASKED.get(question, _ASKED["better"]),
-        answer=_ANSWERED[answer],
+        answer=_VETOED if vetoed else _ANSWERED[answer],
         decided=tuple(_decided(record, holdout, question)),
-        evidence=tuple(_evidence(record, holdout)),
+        evidence=tuple(_evidence(record, holdout, sure=vetoed or answer == "promote")),
         changes=tuple(_changes(record, holdout, str(answer))),
-        tests=tuple(_tests(record, holdout)),
+        tests=tests,
     )
+
+
+def _is_shown(tests: tuple[Test, ...], question: str) -> bool:
+    """Whether the rows showed all that the question rests on; the first test is of the gain."""
+    asked = {"better": tests[:1], "no_worse": tests[1:]}.get(question, tests)
+    return bool(asked) and all(test.shown for test in asked)
 
 
 def _decided(record: RunRecord, holdout: Mapping[str, Any], question: str) -> Iterator[str]:
@@ -79,13 +88,12 @@ def _decided(record: RunRecord, holdout: Mapping[str, Any], question: str) -> It
         )
 
 
-def _evidence(record: RunRecord, holdout: Mapping[str, Any]) -> Iterator[str]:
+def _evidence(record: RunRecord, holdout: Mapping[str, Any], *, sure: bool) -> Iterator[str]:
     rows, planned = holdout.get("rows"), holdout.get("rows_planned")
     looks = len(record.looks)
     asked = record.looks[-1].rows if record.looks else rows
     told = f"{count(rows)} rows that no search stage has seen were scored with both prompts"
     if finite(planned) is not None and finite(asked) is not None and float(planned or 0) > float(asked or 0):
-        sure = holdout.get("answer") == "promote"
         why = "the answer was known" if sure else "the rest would hardly have changed the answer"
         told += f", of {count(planned)} that there were for it: the race ended early, because {why}"
     yield f"{told}."

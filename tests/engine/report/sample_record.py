@@ -332,7 +332,7 @@ def unsure() -> RunRecord:
         result=dict(base.result) | {"status": "need_more_data", "holdout": holdout},
         verdict="the gain of +0.021 on 480 rows may be chance: interval [-0.017, +0.060], p = 0.280; about 1,480 more "
         "rows would settle it",
-        looks=base.looks[:4],
+        looks=(*base.looks[:3], replace(base.looks[3], rows=480)),
     )
 
 

@@ -196,7 +196,13 @@ def test_each_status_has_its_heading(status, word):
             ),
         ),
         ("unsure", ("These rows can't tell", "About 1,480 more rows would settle it, with a chance of 80%")),
-        ("blocked", ("No: the current prompt stays.", "The slice language=日本語 is worse by +0.220 on 199 rows")),
+        (
+            "blocked",
+            (
+                "On the whole yes, but something else forbids it",
+                "The slice language=日本語 is worse by +0.220 on 199 rows",
+            ),
+        ),
     ],
 )
 def test_the_verdict_alone_says_what_was_decided_on_what_and_what_would_change_it(name, told):

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from engine.statistics import Differences, bootstrap_interval, bootstrap_p_value, sign_flip_p_value
 from engine.verdict.betting import anytime_p_value, confidence_sequence
 
-# The share of alpha that pays for stopping early. Simulated: a tenth saves 5 % fewer calls where the difference is
-# 5 points, a half loses 9 points of power at the last look; a fifth loses 2 or 3.
+# The share of alpha that pays for stopping early. Simulated for a difference of 5 points: with a tenth 16 % of 10,000
+# rows are asked, with a fifth 14 %, with a half 12 %; of a power of 71 % over 1,000 rows it costs 1, 2 and 10 points.
 EARLY_SHARE = 0.2
 # A race is called off when even a hopeful view gives its last look no more chance than this.
 _HOPELESS = 0.05

@@ -70,6 +70,8 @@ class Level:
         return min(1.0, early, self._fixed_p_value(claim) / (1 - self.early_share))
 
     def _fixed_p_value(self, claim: Claim) -> float:
+        if not claim.excess > 0:
+            return 1.0
         flips = sign_flip_p_value(claim.differences.guarded(claim.minimum), minimum=claim.minimum, seed=self.seed)
         if flips > self.alpha:
             return flips  # not shown, whatever the bootstrap says

@@ -109,30 +109,32 @@ NULLS = {
 
 
 @pytest.mark.parametrize("name", NULLS)
-@pytest.mark.parametrize("rows", [20, 60, 100, 500])
-def test_what_is_no_better_is_promoted_less_often_than_alpha(name, rows):
-    """Small holdouts, ties, graded scores, weights, skew: of 300 races without a gain, over all their looks."""
-    rng = np.random.default_rng(rows)
-    draw = NULLS[name](rng)
-    promoted = sum(
-        race(draw, rows=rows, seed=seed, largest_weight=50.0 if "weighted" in name else 1.0)[0].answer is Answer.PROMOTE
-        for seed in range(300)
+def test_what_is_no_better_is_promoted_less_often_than_alpha(name):
+    """Small holdouts, ties, graded scores, weights, skew: of 500 races without a gain, over all their looks."""
+    draw = NULLS[name](np.random.default_rng(11))
+    largest = 50.0 if "weighted" in name else 1.0
+    promoted = Counter(
+        rows
+        for rows, races in ((20, 150), (60, 150), (100, 150), (500, 50))
+        for seed in range(races)
+        if race(draw, rows=rows, seed=seed, largest_weight=largest)[0].answer is Answer.PROMOTE
     )
-    assert promoted / 300 < ALPHA + 2 * math.sqrt(ALPHA * (1 - ALPHA) / 300)
+    assert promoted.total() / 500 < ALPHA + 2 * math.sqrt(ALPHA * (1 - ALPHA) / 500)
+    assert max(promoted.values(), default=0) / 150 < ALPHA + 3 * math.sqrt(ALPHA * (1 - ALPHA) / 150)
 
 
 @pytest.mark.parametrize("margin", [0.02, 0.1])
-@pytest.mark.parametrize("rows", [20, 60, 120, 220, 500])
+@pytest.mark.parametrize("rows", [60, 120, 220])
 def test_what_is_worse_by_the_margin_is_found_no_worse_less_often_than_alpha(rows, margin):
     """Rows without a loss by chance prove nothing."""
     draw = against_recorded(np.random.default_rng(rows), margin=margin)
-    promoted = sum(race(draw, rows=rows, seed=seed, minimum=-margin)[0].answer is Answer.PROMOTE for seed in range(300))
-    assert promoted / 300 < ALPHA + 2 * math.sqrt(ALPHA * (1 - ALPHA) / 300)
+    promoted = sum(race(draw, rows=rows, seed=seed, minimum=-margin)[0].answer is Answer.PROMOTE for seed in range(150))
+    assert promoted / 150 < ALPHA + 2 * math.sqrt(ALPHA * (1 - ALPHA) / 150)
 
 
-@pytest.mark.parametrize("rows", [2000, 20_000])
+@pytest.mark.parametrize("rows", [2000])
 def test_several_candidates_and_many_looks_hold_the_same_error(rows):
-    """Three that are no better race over up to fourteen looks: any of them is promoted less often than alpha."""
+    """Three that are no better race over eight looks: any of them is promoted less often than alpha."""
     rng = np.random.default_rng(rows)
     draw = right_or_wrong(rng, gains=[0.0, 0.0, 0.0], differing=0.2)
     answers = Counter(race(draw, rows=rows, challengers=3, seed=seed)[0].answer for seed in range(150))

@@ -142,8 +142,8 @@ def test_several_candidates_and_many_looks_hold_the_same_error(rows):
     """Three that are no better race over eight looks: any of them is promoted less often than alpha."""
     rng = np.random.default_rng(rows)
     draw = right_or_wrong(rng, gains=[0.0, 0.0, 0.0], differing=0.2)
-    answers = Counter(race(draw, rows=rows, challengers=3, seed=seed)[0].answer for seed in range(60))
-    assert answers[Answer.PROMOTE] / 60 < ALPHA + 2 * math.sqrt(ALPHA * (1 - ALPHA) / 60)
+    answers = Counter(race(draw, rows=rows, challengers=3, seed=seed)[0].answer for seed in range(150))
+    assert answers[Answer.PROMOTE] / 150 < ALPHA + 2 * math.sqrt(ALPHA * (1 - ALPHA) / 150)
 
 
 def test_a_small_holdout_with_a_large_gain_promotes_at_once():

@@ -15,8 +15,7 @@ from engine.verdict.claims import Claim, Level
 # A first round of fewer rows hardly ever decides, and costs a Spark job. Holdouts under one and a half times as many
 # rows are looked at once.
 _FIRST_ROUND = 100
-# Each round looks at half as many rows again. Simulated: doubling rounds ask a fifth more rows, smaller steps save
-# little and cost a Spark job each.
+# Each round looks at half as many rows again. Simulated: doubling rounds ask a fifth more rows; each costs a Spark job.
 _GROWTH = 1.5
 # Up to this share of the rows, prompts other than the leader race; then the leader goes on alone.
 _SELECTION_SHARE = 0.25

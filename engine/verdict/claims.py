@@ -22,6 +22,9 @@ from engine.verdict.betting import anytime_p_value, confidence_sequence
 EARLY_SHARE = 0.2
 # A race is called off when even a hopeful view gives its last look no more chance than this.
 _HOPELESS = 0.05
+# The upper 99.5 % bound of the normal distribution: with the 95 % one, 18 looks at 100,000 rows called off one race of
+# eight that a gain of one point would have won.
+_HOPE = 2.576
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,7 @@ class Level:
         """Tell whether the last look, at ``planned_rows``, will hardly show the claim.
 
         Conditional power (Lan, Simon and Halperin, Stochastically curtailed tests, 1982) under a hopeful view: the rest
-        of the rows gain what the upper 95 % bound of those seen allows. Stopping for it makes no false promotion.
+        of the rows gain what the upper 99.5 % bound of those seen allows. Stopping for it makes no false promotion.
         """
         from scipy.stats import norm
 
@@ -113,7 +116,7 @@ class Level:
             return False
         # As if one row more had been seen, which gained all: rows that don't differ at all show no spread.
         spread = math.sqrt((seen * seen * claim.differences.standard_error**2 + 1) / (seen + 1))
-        hoped = (seen * claim.excess + 1) / (seen + 1) + 1.645 * spread / math.sqrt(seen + 1)
+        hoped = (seen * claim.excess + 1) / (seen + 1) + _HOPE * spread / math.sqrt(seen + 1)
         needed = float(norm.ppf(1 - self.alpha * (1 - self.early_share) / among / 2)) * spread * math.sqrt(planned_rows)
         surplus = seen * claim.excess + left * hoped - needed
         return float(norm.cdf(surplus / (spread * math.sqrt(left)))) < _HOPELESS

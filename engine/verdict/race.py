@@ -15,8 +15,7 @@ from engine.verdict.claims import Claim, Level
 # A first round of fewer rows hardly ever decides, and costs a Spark job. Holdouts under one and a half times as many
 # rows are looked at once.
 _FIRST_ROUND = 100
-# Each round looks at half as many rows again. Simulated: doubling rounds ask a fifth more rows, smaller steps save
-# little and cost a Spark job each.
+# Each round looks at half as many rows again. Simulated: doubling rounds ask a fifth more rows; each costs a Spark job.
 _GROWTH = 1.5
 # Up to this share of the rows, prompts other than the leader race; then the leader goes on alone.
 _SELECTION_SHARE = 0.25
@@ -124,20 +123,18 @@ class Race:
 
     def _corrected(self, look: Look, leader: str) -> tuple[float, int]:
         """The leader's p-value by Holm's method, and the factor that it was corrected by."""
-        from statsmodels.stats.multitest import multipletests
-
         p_values = [
             max(self._level.p_value(claim, last=look.last) for claim in look.claims[name])
             if name in self.active
             else 1.0
             for name in self._all
         ]
-        if len(p_values) == 1:
-            return p_values[0], 1
-        corrected = multipletests(p_values, method="holm")[1]
         at = self._all.index(leader)
-        ahead = sum((p, n) < (p_values[at], at) for n, p in enumerate(p_values))
-        return float(corrected[at]), len(p_values) - ahead
+        order = sorted(range(len(p_values)), key=lambda n: (p_values[n], n != at))
+        ahead = order.index(at)
+        # statsmodels has this, too, with a garbage collection of 80 ms in each call.
+        corrected = max(p_values[n] * (len(order) - rank) for rank, n in enumerate(order[: ahead + 1]))
+        return min(1.0, corrected), len(order) - ahead
 
     def _drop(self, look: Look, leader: str) -> dict[str, str]:
         """Take out who is beaten: by the leader, or by its own claims. All at once means that nobody is left."""

@@ -99,7 +99,7 @@ def test_a_clear_gain_is_known_after_the_first_round(race_of):
 
 def test_a_candidate_that_changes_nothing_is_out(race_of):
     """Nothing differs on any row: after some rounds the rest is not worth asking."""
-    race, target, _ = race_of([USELESS])
+    race, target, _ = race_of([USELESS], worthwhile_gain=0.05)
     found = race.run()
     assert found.end.standing.answer is Answer.KEEP
     assert len(target.calls) < 2 * ROWS

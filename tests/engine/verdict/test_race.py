@@ -13,6 +13,11 @@ from engine.verdict.race import Answer, Look, Race, look_sizes, selection_rows
 ALPHA = 0.05
 
 
+def grouped(values, weights):
+    pairs, counts = np.unique(np.round(values, 6) + 10j * weights, return_counts=True)
+    return Differences(pairs.real, pairs.imag / 10, counts)
+
+
 def race(draw, *, rows, challengers=1, seed=0, minimum=0.0, largest_weight=1.0):
     """Run one race; ``draw(n)`` returns the scores of n rows, a column a contestant, and their weights.
 
@@ -30,7 +35,7 @@ def race(draw, *, rows, challengers=1, seed=0, minimum=0.0, largest_weight=1.0):
         contestants = [0, *(names.index(name) + 1 for name in running.active)]
         for one in contestants[1:]:
             for other in contestants:
-                drawn = Differences.of(np.round(scores[:, one] - scores[:, other], 6), weights).grouped()
+                drawn = grouped(scores[:, one] - scores[:, other], weights)
                 known = found.get((one, other))
                 found[one, other] = known.joined(drawn) if known else drawn
         gains = {name: found[names.index(name) + 1, 0] for name in running.active}

@@ -30,8 +30,8 @@ def outcome(run_dir):
     return result, record["candidates"], steps
 
 
-@pytest.mark.cluster
-@pytest.mark.parametrize("kills", [1, pytest.param(10, marks=pytest.mark.slow_cluster)])
+@pytest.mark.slow_cluster
+@pytest.mark.parametrize("kills", [1, 10])
 def test_an_optimization_killed_again_and_again_comes_to_the_same_end(kills, tmp_path, measured):
     """Result, candidates, parents and scores are those of the uninterrupted run; what was stored is not paid again."""
     rng = random.Random(kills)

@@ -40,7 +40,7 @@ SLOW = pytest.mark.slow_cluster
 @pytest.mark.parametrize(
     ("fault", "answers"),
     [
-        pytest.param(DEAD, 0.4, id="dead-from-the-middle"),
+        pytest.param(DEAD, 0.4, id="dead-from-the-middle", marks=SLOW),
         pytest.param(REFUSING, 0.4, id="refusing-from-the-middle"),
         pytest.param(REFUSING, 0, id="refusing-from-the-first-call", marks=SLOW),
         pytest.param(DEAD, 0, id="dead-from-the-first-call", marks=SLOW),

@@ -5,11 +5,19 @@ from spark_clusters import run_on
 
 
 @pytest.mark.cluster
-@pytest.mark.parametrize(
-    "cluster", [pytest.param("local-cluster[2,1,1024]", marks=pytest.mark.slow_cluster), "connect"]
-)
+def test_a_planted_prompt_is_found_over_spark_connect():
+    """Through a server process of its own, as clients of shared and serverless compute work."""
+    run_loop("connect", "planted", "1 passed")
+
+
+@pytest.mark.slow_cluster
+@pytest.mark.parametrize("cluster", ["local-cluster[2,1,1024]", "connect"])
 def test_whole_loop_runs_alike_on_every_spark(cluster):
     """A planted prompt is found and promoted, none is when there is none, and an outage scores nothing."""
-    outcome = run_on(cluster, ["tests/engine/test_migration.py", "-q"])
+    run_loop(cluster, "", "5 passed")
+
+
+def run_loop(cluster, chosen, told):
+    outcome = run_on(cluster, ["tests/engine/test_migration.py", "-q", "-k", chosen])
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
-    assert "4 passed" in outcome.stdout
+    assert told in outcome.stdout

@@ -19,7 +19,7 @@ test: $(VENV)/.dev ## run all tests but those that need a real model or many min
 test-dspy: $(VENV)/.dspy ## run the tests of the proposer mipro with the extra it needs (installs it)
 	@$(BIN)/python -m pytest -q tests/engine/proposers $(ARGS)
 
-test-cluster: $(VENV)/.dev ## run every test on clusters of several processes, faults and all (about half an hour)
+test-cluster: $(VENV)/.dev ## run every test on clusters of several processes, faults and all (about three quarters of an hour)
 	@$(BIN)/python -m pytest -q -s -m "cluster or slow_cluster" $(ARGS)
 
 live: $(VENV)/.dev $(VENV)/.quickstart ## run the tests that need a real model (fetches its weights on first use)

@@ -37,9 +37,9 @@ FULL = "size=500k"
 ROOMY = "size=64m"
 
 
-@pytest.mark.cluster
+@pytest.mark.slow_cluster
 @pytest.mark.skipif(not can_mount(), reason="this machine lets us mount nothing")
-@pytest.mark.parametrize("fault", ["full", pytest.param("read-only", marks=pytest.mark.slow_cluster)])
+@pytest.mark.parametrize("fault", ["full", "read-only"])
 def test_storage_that_fails_ends_the_run_clearly_and_keeps_the_ledger(fault, tmp_path, measured):
     """The error names the place and the mend; what is on storage can be read, and is not paid for again."""
     with ExitStack() as stack:

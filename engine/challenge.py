@@ -19,7 +19,7 @@ from engine.evaluate import Evaluation, check_rows
 from engine.judge_check import doubts
 from engine.ledger_compaction import compact_if_worthwhile
 from engine.ledger_join import Reuse
-from engine.ledger_uses import record_use
+from engine.ledger_uses import record_savings
 from engine.migration import default_run_dir, fingerprint, seed_prompt
 from engine.progress import Progress
 from engine.questions import Question, gate_questions
@@ -148,14 +148,13 @@ def challenge(
     )
     compact_if_worthwhile(session, storage.ledger)
     usage, prices = evaluation.usage, (evaluation.endpoint.price, judge.price if judge else None, None)
-    record_use(
+    record_savings(
         storage.ledger,
         run_id=state.run_id,
         name=settings.name,
-        calls=usage.calls(),
-        tokens=usage.saved_token_counts(),
-        cost=usage.saved(*prices)["cost"],
-        endpoints={one.endpoint_id: one.name for one in (evaluation.endpoint, judge) if one},
+        usage=usage,
+        prices=prices,
+        endpoints=(evaluation.endpoint, judge),
     )
     return Challenge(
         optimization=settings.name,

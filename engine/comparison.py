@@ -18,7 +18,7 @@ from engine.errors import InputError
 from engine.evaluate import Evaluation, summarize
 from engine.ledger_compaction import compact_if_worthwhile
 from engine.ledger_join import Reuse
-from engine.ledger_uses import record_use
+from engine.ledger_uses import record_savings
 from engine.migration import default_run_dir, fingerprint, seed_prompt
 from engine.progress import Progress
 from engine.run_state import RunState
@@ -117,14 +117,13 @@ def compare(
     lines = {line["candidate_id"]: line for line in summarize(_scored_for_all(result, distinct), rows).collect()}
     compact_if_worthwhile(session, storage.ledger)
     usage, prices = evaluation.usage, (evaluation.endpoint.price, judge.price if judge else None, None)
-    record_use(
+    record_savings(
         storage.ledger,
         run_id=state.run_id,
         name=settings.name,
-        calls=usage.calls(),
-        tokens=usage.saved_token_counts(),
-        cost=usage.saved(*prices)["cost"],
-        endpoints={one.endpoint_id: one.name for one in (evaluation.endpoint, judge) if one},
+        usage=usage,
+        prices=prices,
+        endpoints=(evaluation.endpoint, judge),
     )
     return Comparison(
         prompts=tuple(_scored(place, prompt, lines[prompt.candidate_id]) for place, prompt in named.items()),

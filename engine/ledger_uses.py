@@ -6,10 +6,12 @@ import json
 import logging
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from engine.usage import Usage
+from udfs.endpoint import Endpoint, Price
 from udfs.files import names_in, read_whole, write_whole
 from udfs.ledger import LedgerLocation
 
@@ -73,6 +75,30 @@ def record_use(
         write_whole(f"{ledger.uses}/{_file_name(run_id)}", record.encode())
     except (OSError, ValueError):
         log.warning("what the ledger saved could not be recorded in %s", ledger.uses, exc_info=True)
+
+
+def record_savings(
+    ledger: LedgerLocation,
+    *,
+    run_id: str,
+    name: str,
+    usage: Usage,
+    prices: tuple[Price | None, Price | None, Price | None],
+    endpoints: Iterable[Endpoint | None],
+) -> None:
+    """Leave what ``usage`` says that the run ``run_id`` had from the ledger; see :func:`record_use`.
+
+    ``prices`` are those of the target, the judge and the reflection model, ``endpoints`` all that were asked.
+    """
+    record_use(
+        ledger,
+        run_id=run_id,
+        name=name,
+        calls=usage.calls(),
+        tokens=usage.saved_token_counts(),
+        cost=usage.saved(*prices)["cost"],
+        endpoints={endpoint.endpoint_id: endpoint.name for endpoint in endpoints if endpoint},
+    )
 
 
 def recorded_uses(ledger: LedgerLocation) -> list[Use]:

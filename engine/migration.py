@@ -18,7 +18,7 @@ from engine.estimate import Estimate, estimate, pair_tokens
 from engine.evaluate import Evaluation, check_rows
 from engine.ledger_compaction import compact_if_worthwhile
 from engine.ledger_join import Reuse
-from engine.ledger_uses import record_use
+from engine.ledger_uses import record_savings
 from engine.outcome import OptimizationResult, Outcome, run_settings
 from engine.progress import Progress
 from engine.proposers.build import build_proposers, check_proposers
@@ -126,14 +126,13 @@ class Migration:
             self.reflection,
             *(w.scorer.endpoint for w in self.mix if isinstance(w.scorer, Judge)),
         ]
-        record_use(
+        record_savings(
             self.storage.ledger,
             run_id=self.state.run_id,
             name=self.settings.name,
-            calls=self.usage.calls(),
-            tokens=self.usage.saved_token_counts(),
-            cost=self.usage.saved(*self.prices)["cost"],
-            endpoints={endpoint.endpoint_id: endpoint.name for endpoint in endpoints if endpoint},
+            usage=self.usage,
+            prices=self.prices,
+            endpoints=endpoints,
         )
 
     def spent(self) -> float:

@@ -29,7 +29,7 @@ from engine.judge_check.labels import Labelled, label_scores, labels_in_file, la
 from engine.judge_check.report import FILE_NAME, JudgeCheck, JudgeReport
 from engine.ledger_compaction import compact_if_worthwhile
 from engine.ledger_join import Reuse
-from engine.ledger_uses import record_use
+from engine.ledger_uses import record_savings
 from engine.migration import default_run_dir, fingerprint, seed_prompt
 from engine.progress import Progress
 from engine.rows import Row
@@ -120,15 +120,13 @@ class PreparedCheck:
         usage = judging.usage
         judge = self.judges[0][0].endpoint if self.judges else None
         prices = (self.target.price, judge.price if judge else None, None)
-        endpoints = {one.endpoint_id: one.name for one in (self.target, judge) if one}
-        record_use(
+        record_savings(
             self.storage.ledger,
             run_id=self.state.run_id,
             name=self.settings.name,
-            calls=usage.calls(),
-            tokens=usage.saved_token_counts(),
-            cost=usage.saved(*prices)["cost"],
-            endpoints=endpoints,
+            usage=usage,
+            prices=prices,
+            endpoints=(self.target, judge),
         )
         noise = {report.judge_id: report.repeat.noise_variance for report in reports if report.repeat}
         mixed = measured.mixed_noise_variance(self.mix, lambda judge: noise.get(judge.judge_id, 0.0))

@@ -23,7 +23,7 @@ from engine.settings import BudgetSettings, SearchSettings
 from engine.storage import Storage
 from engine.usage import Usage
 from udfs import event_loop
-from udfs.endpoint import Endpoint, Sampling
+from udfs.endpoint import Endpoint, Limits, Sampling
 from udfs.prompt import Prompt
 from udfs.records import canonical_json, row_id
 from udfs.scorers import build_mix
@@ -100,7 +100,9 @@ def _row(task: Task, number: int) -> Row:
 
 def _endpoint(task: Task, name: str) -> Endpoint:
     sampling = Sampling(temperature=0.7, max_tokens=500) if name == "reflection" else Sampling(0.0, max_tokens=24)
-    return Endpoint(name, base_url=task.base_url, sampling=sampling)
+    # A real model on the same two cores reads a reflection's 6,000 tokens in a minute or more.
+    limits = Limits(timeout_s=900.0, deadline_s=3600.0) if task.settings.get("rows") else Limits()
+    return Endpoint(name, base_url=task.base_url, sampling=sampling, limits=limits)
 
 
 if __name__ == "__main__":

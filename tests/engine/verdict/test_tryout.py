@@ -57,7 +57,7 @@ def columns(rng, *, gains, differing=0.2):
 
 
 def test_each_has_an_answer_of_its_own_and_is_asked_no_longer():
-    """A clear gain and a clear loss end at the first looks; a small gain goes on alone, and nobody is dropped for it."""
+    """A clear gain and a clear loss end at the first looks; a small gain goes on alone, dropped for nobody's sake."""
     rng = np.random.default_rng(1)
     (good, harmful, small) = tried(columns(rng, gains=(0.2, -0.2, 0.03)), rows=2000, challengers=3)
     assert (good[0].answer, harmful[0].answer) == (Answer.PROMOTE, Answer.KEEP)
@@ -68,16 +68,15 @@ def test_each_has_an_answer_of_its_own_and_is_asked_no_longer():
 
 def test_a_promotion_frees_its_share_of_alpha():
     """Holm's steps: alone each of these p-values would have to be below a half of alpha; the second need not."""
-    p_values = []
-    for wins in (9, 5):  # sign flips of as many wins and no loss: 0.5**9, 0.5**5 = 0.031
-        p_values.append(Claim(Differences.of([1.0] * wins + [0.0] * (40 - wins)), 0.0))
-    look = Look(40, {"a": 0.2, "b": 0.1}, {"a": (p_values[0],), "b": (p_values[1],)}, last=True)
+    # Sign flips of as many wins and no loss: 0.5**9, and 0.5**5 = 0.031.
+    large, small = (Claim(Differences.of([1.0] * wins + [0.0] * (40 - wins)), 0.0) for wins in (9, 5))
+    look = Look(40, {"a": 0.2, "b": 0.1}, {"a": (large,), "b": (small,)}, last=True)
     found = Tryout(["a", "b"], Level(ALPHA), planned_rows=40).after(look)
     assert [found[name].answer for name in "ab"] == [Answer.PROMOTE, Answer.PROMOTE]
     assert (found["a"].among, found["b"].among) == (2, 1)
     assert found["b"].at_once == 2
     useless = Claim(Differences.of([0.0] * 40), 0.0)
-    look = Look(40, {"a": 0.0, "b": 0.1}, {"a": (useless,), "b": (p_values[1],)}, last=True)
+    look = Look(40, {"a": 0.0, "b": 0.1}, {"a": (useless,), "b": (small,)}, last=True)
     found = Tryout(["a", "b"], Level(ALPHA), planned_rows=40).after(look)
     assert found["b"].answer is Answer.NEED_MORE_DATA
     assert found["b"].p_value == pytest.approx(2 * 0.5**5)

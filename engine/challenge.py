@@ -3,89 +3,25 @@
 from __future__ import annotations
 
 import math
-import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import Unpack
 
-from pyspark.sql import DataFrame, SparkSession
-
-from engine import gate, registry
+from engine import gate
+from engine.assessment import Assessment, RunOptions, assess
 from engine.config import AppConfig, PromptOptimizationModel
 from engine.coverage import check_frame_coverage
-from engine.errors import InputError
-from engine.evaluate import Evaluation, check_rows
-from engine.judge_check import doubts
-from engine.ledger_compaction import compact_if_worthwhile
-from engine.ledger_join import Reuse
-from engine.ledger_uses import record_savings
-from engine.migration import default_run_dir, fingerprint, seed_prompt
-from engine.progress import Progress
+from engine.estimate import Estimate
+from engine.gate_record import STATUSES, Challenge, Challenger
+from engine.given_prompts import distinct
 from engine.questions import Question, gate_questions
-from engine.record import SliceLine
-from engine.run_state import RunState
-from engine.session import configured_session
-from engine.settings import GateSettings
-from engine.sources import load_rows
-from engine.split import split_rows
-from engine.storage import Storage
-from engine.tracking import set_up
 from engine.verdict import paired as paired_rows
-from engine.verdict.race import Answer
+from engine.verdict.holdout import HoldoutRace, RaceForm, TryoutOutcome
+from engine.verdict.race import Answer, look_sizes
+from engine.verdict.recorded import RecordedAnswers, check_recorded
+from engine.verdict.section import no_worse_section
 from udfs.prompt import Prompt
-from udfs.scorers import build_mix
-
-FORMAT_VERSION = 1
-FILE_NAME = "gate.json"
-# What a verdict is called, the most welcome first.
-STATUSES = ("promoted", "need_more_data", "kept")
-
-
-@dataclass(frozen=True)
-class Challenger:
-    """One prompt's verdict. Scores and the difference are means by weight over rows that were scored for both."""
-
-    place: str
-    candidate_id: str
-    status: str
-    reason: str
-    rows: int
-    current_score: float | None
-    score: float | None
-    difference: float | None
-    interval: tuple[float | None, float | None]
-    p_value: float | None
-    alpha: float
-    slices: tuple[SliceLine, ...]
-    won: int
-    lost: int
-    questions: tuple[Question, ...]
-
-
-@dataclass(frozen=True)
-class Challenge:
-    """All verdicts. ``status`` is the best of them; ``table`` is where the rows' results are (Parquet).
-
-    ``doubts`` say what is not known, or known to be bad, of the judges that the scores rest on.
-    """
-
-    optimization: str
-    status: str
-    current: str
-    rows: int
-    prompts: tuple[Challenger, ...]
-    calls: dict[str, int]
-    tokens: dict[str, int]
-    cost: dict[str, Any] | None
-    seconds: float
-    run_dir: str
-    table: str
-    doubts: tuple[str, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """Return what is written to ``gate.json``."""
-        return {"format": FORMAT_VERSION, **asdict(self)}
 
 
 def challenge(
@@ -95,109 +31,143 @@ def challenge(
     *,
     current: str | None = None,
     holdout_only: bool = False,
-    run_dir: str | None = None,
-    progress: Progress | None = None,
-    spark: SparkSession | None = None,
-    reuse: Reuse | None = None,
+    all_rows: bool = False,
+    **options: Unpack[RunOptions],
 ) -> Challenge:
     """Judge the prompts at ``places`` (files or registry URIs) against ``current`` (else the configured one).
 
-    Every row of the data set is evaluated with all prompts; with ``holdout_only`` only the rows that a search with
-    these settings does not see. With several prompts each is judged at ``gate.alpha`` divided by their number
-    (Bonferroni). Nothing is registered, and no alias moves.
+    They race over the rows of the data set, or with ``holdout_only`` over those that a search with these settings does
+    not see, in rounds of growing size. Each prompt has a verdict of its own, and is asked about no more rows when it is
+    known; the error, ``gate.alpha``, holds over all looks and all prompts. With ``all_rows`` every row is scored with
+    every prompt, and looked at once. Nothing is registered, and no alias moves.
 
     Raises:
         InputError: the input can't be used; nothing was called.
         CoverageError: too many rows could not be scored.
     """
-    started = time.monotonic()
-    set_up(app.mlflow.tracking_uri)
-    seed = seed_prompt(settings)
-    base = registry.load_file_or_uri(current) if current else seed
-    named = {place: registry.load_file_or_uri(place) for place in places}
-    prompts = {prompt.candidate_id: prompt for prompt in (base, *named.values())}
-    _check_variables(named, base)
-    judge = settings.scorer_model.endpoint() if settings.scorer_model else None
-    mix = build_mix(settings.scorers, judge)
-    session = configured_session(app, spark)
-    identity = "|".join((base.candidate_id, *sorted(p.candidate_id for p in named.values()), str(holdout_only)))
-    state = RunState.open(
-        run_dir or default_run_dir(app, f"{settings.name}-gate"), f"gate|{fingerprint(settings, seed)}|{identity}"
+    return judged(
+        prepare(app, settings, places, current=current, holdout_only=holdout_only, **options), all_rows=all_rows
     )
-    storage = Storage.at(app.storage.root, state.run_dir)
-    rows = check_rows(load_rows(session, settings.dataset, storage, base.variables), mix)
-    if holdout_only:
-        rows = split_rows(rows, settings.split, seed=settings.search.seed).holdout
-    total = rows.count()
-    evaluation = Evaluation(
-        session,
-        settings.agent.model.endpoint(),
-        mix,
-        storage,
-        state.run_id,
-        progress or Progress(),
-        reuse=reuse or Reuse(),
-    )
+
+
+def prepare(
+    app: AppConfig,
+    settings: PromptOptimizationModel,
+    places: Sequence[str],
+    *,
+    current: str | None = None,
+    holdout_only: bool = False,
+    **options: Unpack[RunOptions],
+) -> Assessment:
+    """Set up a challenge; calls nothing. See :func:`challenge`."""
+    found = assess(app, settings, places, command="gate", current=current, holdout_only=holdout_only, **options)
+    check_recorded(found.rows, settings.gate.question)
+    return found
+
+
+def foreseen(assessment: Assessment, *, all_rows: bool = False) -> Estimate:
+    """Return what a challenge would take: at the least one round of the race, at the most all rows in the budget."""
+    most = assessment.rows_at_most
+    recorded = assessment.settings.gate.question != gate.BETTER
+    return assessment.estimate(first_rows=most if all_rows else look_sizes(most)[0], recorded=recorded)
+
+
+def judged(assessment: Assessment, *, all_rows: bool = False) -> Challenge:
+    """Let the prompts of an assessment race, and judge each; see :func:`challenge`."""
+    settings, given, usage = assessment.settings, assessment.given, assessment.usage
+    racing = [p for p in distinct(*given.named.values()) if p.candidate_id != given.current.candidate_id]
     # A folder of its own each time: rows that failed are asked again, all others come from the ledger.
-    name = f"gate-{uuid.uuid4().hex[:12]}"
-    result = evaluation.frame(list(prompts.values()), rows, name=name, stage="gate", total=total * len(prompts))
-    check_frame_coverage(result, list(prompts.values()), settings.gate.min_coverage, "the data set")
-    strict = settings.gate.model_copy(update={"alpha": settings.gate.alpha / len(named)})
+    folder = f"gate-{uuid.uuid4().hex[:12]}"
+    outcome = None
+    if racing:
+        outcome = _race(assessment, racing, RaceForm(one_look=all_rows, stage="gate", folder=folder))
+        check_frame_coverage(outcome.result, list(assessment.prompts), settings.gate.min_coverage, "the data set")
+    verdicts = {p.candidate_id: _verdict(assessment, outcome, p) for p in racing} if outcome else {}
     challengers = tuple(
-        _verdict(place, result, rows, base, prompt, strict, settings, total=total) for place, prompt in named.items()
+        _challenger(assessment, place, prompt, verdicts[prompt.candidate_id], among=len(racing))
+        if prompt.candidate_id in verdicts
+        else _unchanged(assessment, place, prompt)
+        for place, prompt in given.named.items()
     )
-    compact_if_worthwhile(session, storage.ledger)
-    usage, prices = evaluation.usage, (evaluation.endpoint.price, judge.price if judge else None, None)
-    record_savings(
-        storage.ledger,
-        run_id=state.run_id,
-        name=settings.name,
-        usage=usage,
-        prices=prices,
-        endpoints=(evaluation.endpoint, judge),
-    )
+    assessment.close()
+    looks = max((one.looks for one in challengers), key=len)
     return Challenge(
         optimization=settings.name,
         status=min((one.status for one in challengers), key=STATUSES.index),
-        current=current or settings.prompt.full_name,
-        rows=total,
+        current=given.current_place,
+        rows=assessment.total_rows,
         prompts=challengers,
         calls=usage.calls(),
         tokens=usage.token_counts(),
-        cost=usage.cost(*prices),
-        seconds=round(time.monotonic() - started, 3),
-        run_dir=state.run_dir,
-        table=storage.folder(name),
-        doubts=doubts(storage, mix, min_agreement=settings.judge_check.min_agreement),
+        cost=usage.cost(*assessment.prices),
+        seconds=assessment.seconds,
+        run_dir=assessment.state.run_dir,
+        table=assessment.storage.folder(folder) if outcome else None,
+        doubts=assessment.doubts,
+        question=settings.gate.question,
+        planned_rows=assessment.rows_at_most if outcome else 0,
+        asked_rows=looks[-1].rows if looks else 0,
+        looks=len(looks),
+        pairs_not_asked=outcome.pairs_not_asked if outcome else 0,
     )
 
 
-def _check_variables(named: dict[str, Prompt], base: Prompt) -> None:
-    for place, prompt in named.items():
-        unknown = sorted(prompt.variables - base.variables)
-        if unknown:
-            raise InputError(
-                f"{place}: has the variable {{{{{unknown[0]}}}}}, which the current prompt lacks; mend the prompt"
-            )
+def _race(assessment: Assessment, racing: list[Prompt], form: RaceForm) -> TryoutOutcome:
+    settings, evaluation, given = assessment.settings, assessment.evaluation, assessment.given
+    question = settings.gate.question
+    recorded = None
+    # Where no question asks for it, scoring the recorded answers is a Spark job more for nothing.
+    if question != gate.BETTER:
+        recorded = RecordedAnswers.of(evaluation, assessment.rows, assessment.allowance, question=question)
+    rows = assessment.rows_at_most
+    if rows < assessment.total_rows:
+        assessment.progress.tell(
+            f"the budget covers {rows:,} of {assessment.total_rows:,} rows; the gate reads no more"
+        )
+    return HoldoutRace(
+        evaluation,
+        assessment.rows,
+        assessment.total_rows,
+        given.current,
+        racing,
+        settings.gate,
+        rows,
+        assessment.allowance,
+        slices=settings.slices,
+        labels={prompt.candidate_id: place for place, prompt in given.named.items()},
+        source_scores=recorded.scores if recorded else None,
+        rng_seed=settings.search.seed,
+        form=form,
+    ).run_each()
 
 
-def _verdict(
-    place: str,
-    result: DataFrame,
-    rows: DataFrame,
-    base: Prompt,
-    prompt: Prompt,
-    strict: GateSettings,
-    settings: PromptOptimizationModel,
-    *,
-    total: int,
-) -> Challenger:
-    """Ask the gate about one prompt; the only place here that knows how it decides."""
-    paired = paired_rows.pair(result, rows, base, prompt)
-    verdict = gate.judge(paired, base, prompt, strict, slices=settings.slices, rng_seed=settings.search.seed)
-    won, lost = paired_rows.flips(paired)
+@dataclass(frozen=True)
+class _Judged:
+    """A prompt's verdict, and how many rows it won and lost."""
+
+    verdict: gate.Verdict
+    won: int
+    lost: int
+
+
+def _verdict(assessment: Assessment, outcome: TryoutOutcome, prompt: Prompt) -> _Judged:
+    settings, current = assessment.settings, assessment.given.current
+    paired = paired_rows.pair(outcome.result, outcome.asked, current, prompt)
+    verdict = gate.judge(
+        paired,
+        current,
+        prompt,
+        settings.gate,
+        slices=settings.slices,
+        rng_seed=settings.search.seed,
+        race=outcome.ends[prompt.candidate_id],
+    )
+    return _Judged(verdict, *paired_rows.flips(paired))
+
+
+def _challenger(assessment: Assessment, place: str, prompt: Prompt, judged_: _Judged, *, among: int) -> Challenger:
+    verdict = judged_.verdict
     status = "promoted" if verdict.promote else "need_more_data" if verdict.answer is Answer.NEED_MORE_DATA else "kept"
-    lost_variables = sorted(base.variables - prompt.variables)
     return Challenger(
         place=place,
         candidate_id=prompt.candidate_id,
@@ -209,13 +179,42 @@ def _verdict(
         difference=_number(verdict.difference),
         interval=(_number(verdict.interval[0]), _number(verdict.interval[1])),
         p_value=_number(verdict.p_value),
-        alpha=verdict.alpha,
+        alpha=verdict.alpha / among,
         slices=verdict.slices,
-        won=won,
-        lost=lost,
+        won=judged_.won,
+        lost=judged_.lost,
         questions=gate_questions(
-            status, verdict.reason, rows=verdict.rows, total=total, slices=verdict.slices, lost_variables=lost_variables
+            status,
+            verdict.reason,
+            rows=verdict.rows,
+            total=verdict.looks[-1].rows,
+            slices=verdict.slices,
+            lost_variables=sorted(assessment.given.current.variables - prompt.variables),
         ),
+        looks=verdict.looks,
+        no_worse=no_worse_section(verdict.findings.get(gate.NO_WORSE), verdict.source_score),
+    )
+
+
+def _unchanged(assessment: Assessment, place: str, prompt: Prompt) -> Challenger:
+    """The verdict of a prompt that is the current one, word for word: nothing need be asked."""
+    reason = "it is the current prompt, word for word"
+    return Challenger(
+        place=place,
+        candidate_id=prompt.candidate_id,
+        status="kept",
+        reason=reason,
+        rows=0,
+        current_score=None,
+        score=None,
+        difference=None,
+        interval=(None, None),
+        p_value=None,
+        alpha=assessment.settings.gate.alpha,
+        slices=(),
+        won=0,
+        lost=0,
+        questions=(Question("difference", "kept", reason),),
     )
 
 

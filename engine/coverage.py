@@ -10,6 +10,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
 from engine.errors import CoverageError
+from udfs.errors import ErrorKind
 from udfs.prompt import Prompt
 from udfs.rollout import Rollout
 
@@ -21,6 +22,11 @@ def allowed_unscored(rows: int, min_coverage: float) -> int:
     (1, 20)
     """
     return max(1, math.floor(rows * (1.0 - min_coverage) + 1e-9))
+
+
+def covered(result: DataFrame) -> DataFrame:
+    """Return an evaluation's lines without the pairs that the budget did not cover: those were never asked."""
+    return result.where(F.col("error").isNull() | (F.col("error.kind") != ErrorKind.BUDGET.value))
 
 
 def check_coverage(rollouts: Sequence[Rollout], min_coverage: float, what: str) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from engine.errors import InputError
 from engine.proposers.mipro import MIPRO_CALLS
+from engine.rows import Row
 from engine.search.adapter import CHECKED_ROWS, PROBE_ROWS
 from engine.search.sampling import ROUNDS
 from engine.settings import BudgetSettings, SearchSettings
@@ -16,6 +17,7 @@ from engine.split import Split
 from engine.token_estimate import tokens_in
 from udfs.endpoint import Endpoint
 from udfs.prompt import Prompt
+from udfs.scorers.protocol import Judge, Subject
 
 # An answer's length where the endpoint has no max_tokens, and a judge's or a reflection's reply.
 ANSWER_TOKENS, VERDICT_TOKENS, _REFLECTION_TOKENS = 256, 120, 600
@@ -143,6 +145,56 @@ def part(name: str, endpoint: Endpoint, low: int, high: int, prompt_each: float,
     prompt, completion = int(high * prompt_each), int(high * answer_each)
     cost = endpoint.price.cost(prompt, completion) if endpoint.price else None
     return Part(name, low, high, prompt, completion, cost)
+
+
+def estimate_given(
+    prompts: Sequence[Prompt],
+    rows: Sequence[Row],
+    *,
+    target: Endpoint,
+    judges: Sequence[Judge],
+    pairs: tuple[int, int],
+    recorded_rows: int = 0,
+    max_metric_calls: int | None = None,
+) -> Estimate:
+    """Foresee what scoring given prompts takes, by a sample of the ``rows``; calls nothing.
+
+    ``pairs`` of (prompt, row) are asked at the least, with nothing reused, and at the most. Judges also judge the
+    recorded answers of ``recorded_rows``, unless they compare with them.
+    """
+    low, high = pairs
+    prompt_each = mean([message_tokens(p.messages(json.loads(row.inputs))) for p in prompts for row in rows])
+    answer_each = target.sampling.max_tokens or ANSWER_TOKENS
+    parts = [part(f"target {target.name}", target, low, high, prompt_each, answer_each)]
+    for judge in judges:
+        recorded = 0 if "expected_response" in judge.needs else recorded_rows
+        parts.append(judge_part(judge, [subject(row) for row in rows], low, high + recorded))
+    priced = [e.price for e in (target, *(judge.endpoint for judge in judges)) if e.price is not None]
+    currency = priced[0].currency if priced else None
+    return Estimate(tuple(parts), prompt_each + answer_each, currency, max_metric_calls)
+
+
+def judge_part(judge: Judge, subjects: Sequence[Subject], low: int, high: int) -> Part:
+    """Return the bill of so many verdicts on texts such as ``subjects``."""
+    asked = mean([message_tokens(judge.messages(one)) for one in subjects])
+    return part(f"judge {judge.name}", judge.endpoint, low, high, asked, VERDICT_TOKENS)
+
+
+def subject(row: Row, output: str | None = None) -> Subject:
+    """Return a row's answer for a judge; what the source answered stands for one that is not there yet."""
+    expectations = json.loads(row.expectations or "{}")
+    stand_in = str(expectations.get("expected_response", "")) if output is None else output
+    return Subject(json.loads(row.inputs), stand_in, expectations)
+
+
+def message_tokens(messages: Sequence[Mapping[str, str]]) -> int:
+    """Return about how many tokens the messages of one call have."""
+    return sum(tokens_in(message["content"]) for message in messages)
+
+
+def mean(lengths: Sequence[float]) -> float:
+    """Return the mean, 0 of nothing."""
+    return sum(lengths) / len(lengths) if lengths else 0.0
 
 
 def _prompt_tokens(seed: Prompt, split: Split) -> float:

@@ -24,6 +24,7 @@ class RaceEnd:
     """How a race on the holdout ended: the leader's standing and claims by name, at the look that was its last.
 
     ``planned_rows`` is what the last look would have had. ``source_score`` is the recorded answers' own mean score.
+    ``cut_short``: the budget ended it, though there are more rows.
     """
 
     standing: Standing
@@ -33,6 +34,7 @@ class RaceEnd:
     planned_rows: int
     looks: tuple[LookLine, ...] = ()
     source_score: float | None = None
+    cut_short: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ class Verdict:
     unscored: tuple[int, int] = (0, 0)
     question: str = BETTER
     dropped: Mapping[str, str] = field(default_factory=dict)
+    cut_short: bool = False
 
     @property
     def promote(self) -> bool:
@@ -146,6 +149,7 @@ def judge(
         looks=end.looks,
         unscored=unscored(paired),
         question=settings.question,
+        cut_short=end.cut_short,
     )
     return _reasoned(verdict, settings, lost=sorted(seed.variables - best.variables))
 
@@ -161,13 +165,14 @@ def _one_look(paired: DataFrame, settings: GateSettings, rng_seed: int) -> RaceE
 
 def _finding(claim: Claim, end: RaceEnd) -> Finding:
     among = end.standing.among
+    at_once = end.standing.at_once or among
     p_value = min(1.0, end.level.p_value(claim, last=end.last) * among)
     shown = p_value <= end.level.alpha
     more = None if shown else end.level.rows_to_show(claim, among=among)
     return Finding(
         minimum=claim.minimum,
         difference=claim.differences.mean,
-        interval=end.level.interval(claim, last=end.last, among=among),
+        interval=end.level.interval(claim, last=end.last, among=at_once),
         p_value=p_value,
         shown=shown,
         more_rows=None if more is None else max(1, more - claim.differences.rows),
@@ -180,7 +185,8 @@ def _reasoned(verdict: Verdict, settings: GateSettings, *, lost: list[str]) -> V
         reason = f"the new prompt has lost the variable {', '.join(lost)}"
         return replace(verdict, answer=Answer.KEEP, reason=reason)
     if not verdict.rows:
-        return replace(verdict, answer=Answer.NEED_MORE_DATA, reason="no holdout row was scored for both prompts")
+        reason = "no row was scored for both prompts" + ("; the budget covers none" if verdict.cut_short else "")
+        return replace(verdict, answer=Answer.NEED_MORE_DATA, reason=reason)
     if verdict.answer is not Answer.PROMOTE:
         return replace(verdict, reason=_short(verdict, settings))
     veto = _veto(verdict)
@@ -221,12 +227,17 @@ def _short(verdict: Verdict, settings: GateSettings) -> str:
         what, rows = told[name], f"{verdict.rows:,} rows"
         if verdict.answer is Answer.NEED_MORE_DATA:
             more = f"; about {found.more_rows:,} more rows would settle it" if found.more_rows else ""
+            if verdict.cut_short:
+                return (
+                    f"the budget ended after {rows}, which can't tell: {what} {found.difference:+.3f}, interval "
+                    f"[{low:+.3f}, {high:+.3f}], p = {found.p_value:.3f}{more}"
+                )
             return (
                 f"the {what} of {found.difference:+.3f} on {rows} may be chance: interval [{low:+.3f}, {high:+.3f}], "
                 f"p = {found.p_value:.3f}{more}"
             )
         if found.difference <= found.minimum:
-            return f"no {what} above {found.minimum:+.3f} on the holdout (difference {found.difference:+.3f}, {rows})"
+            return f"no {what} above {found.minimum:+.3f} (difference {found.difference:+.3f} on {rows})"
         return (
             f"a {what} of {bar[name]:+.3f} or more is ruled out: {found.difference:+.3f} on {rows}, interval "
             f"[{low:+.3f}, {high:+.3f}]"

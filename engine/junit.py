@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.challenge import Challenge
 from engine.errors import InputError
+from engine.gate_record import Challenge
 from engine.questions import Question, record_questions
 from engine.record import RunRecord
 

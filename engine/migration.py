@@ -16,6 +16,7 @@ from engine.config import AppConfig, PromptOptimizationModel
 from engine.errors import ConfigError, PromptmillError
 from engine.estimate import Estimate, estimate, pair_tokens
 from engine.evaluate import Evaluation, check_rows
+from engine.judge_noise import doubts
 from engine.ledger_compaction import compact_if_worthwhile
 from engine.ledger_join import Reuse
 from engine.ledger_uses import record_savings
@@ -107,6 +108,11 @@ class Migration:
             first_tokens=self.estimate().tokens_each,
             price_per_token=max(price.prompt_per_million, price.completion_per_million) / 1e6 if price else 0.0,
         )
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What is not known, or known to be bad, of the judges that the verdict will rest on."""
+        return doubts(self.storage, self.mix, min_agreement=self.settings.judge_check.min_agreement)
 
     def bill(self) -> dict[str, Any] | None:
         """Return what was spent so far, as it stands in ``result.json``; ``None`` where no endpoint has a price."""

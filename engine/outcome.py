@@ -86,12 +86,14 @@ class Outcome:
         unsure = verdict.answer is Answer.NEED_MORE_DATA
         status = "promoted" if promoted else "need_more_data" if unsure and improved else "kept"
         reason = verdict.reason if improved else f"{found.ended}: {found.ending.sentence}"
-        notes: tuple[str, ...] = () if self.current else ("The registry could not take the current prompt.",)
+        notes = list(migration.doubts)
         if verdict.promote and improved and not promoted:
-            notes = (
-                "The registry could not take the new prompt, so no alias points to it; its text is in record.json.",
+            notes.append(
+                "The registry could not take the new prompt, so no alias points to it; its text is in record.json."
             )
             reason += "; but the registry could not take it, so the current prompt stays"
+        elif not self.current:
+            notes.append("The registry could not take the current prompt.")
         prompt = found.best.prompt if promoted else migration.seed
         result = self._result(status, found, started)
         result["prompt"] = {"uri": winner.uri if winner else None, "text": prompt.text()}
@@ -115,7 +117,7 @@ class Outcome:
             slices=verdict.slices,
             looks=verdict.looks,
             errors=paired_rows.error_lines(paired),
-            notes=notes,
+            notes=tuple(notes),
         )
         self._close(record)
         name = migration.settings.prompt.full_name
@@ -177,6 +179,7 @@ class Outcome:
             "calls": usage.calls(),
             "tokens": usage.token_counts(),
             "cost": migration.bill(),
+            "doubts": list(migration.doubts),
             "saved": usage.saved(*migration.prices),
             "seconds": round(time.monotonic() - started, 3),
         }

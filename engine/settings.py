@@ -47,12 +47,20 @@ class SplitSettings(Settings):
 
 
 class BudgetSettings(Settings):
-    """What a search may spend; ``None`` is no limit. A metric call is one (candidate, row) evaluation."""
+    """What a search may spend, or a command that scores given prompts; ``None`` is no limit.
+
+    A metric call is one (candidate, row) evaluation.
+    """
 
     max_metric_calls: int | None = Field(default=None, ge=1)
     max_tokens: int | None = Field(default=None, ge=1)
     max_cost: float | None = Field(default=None, gt=0)
     max_duration_s: float | None = Field(default=None, gt=0)
+
+    @property
+    def is_set(self) -> bool:
+        """True where anything is limited."""
+        return any(limit is not None for limit in self.model_dump().values())
 
 
 class GateSettings(Settings):

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from jobs.results import show_doubts
 from jobs.terminal import out
 
 if TYPE_CHECKING:
     from engine.estimate import Estimate
 
 
-def show_estimate(name: str, estimate: Estimate, *, capped: bool = True) -> None:
-    """Print what a run of the optimization ``name`` would cost; ``capped``: the configured budget bounds it."""
+def show_estimate(name: str, estimate: Estimate, *, capped: bool = True, doubts: Sequence[str] = ()) -> None:
+    """Print what a run of the optimization ``name`` would cost; ``capped``: the configured budget bounds it.
+
+    ``doubts`` are of the judges: better known before the verdict is paid for.
+    """
     from rich.table import Table
 
     table = Table(title=f"{name}: nothing was called; at the most this would be used", title_justify="left")
@@ -30,9 +35,10 @@ def show_estimate(name: str, estimate: Estimate, *, capped: bool = True) -> None
     if estimate.cost_high is not None:
         hint = "; a budget in the configuration caps it" if capped else ""
         out().print(f"at the most {estimate.cost_high:,.4f} {estimate.currency}{hint}")
+    show_doubts(doubts)
 
 
-def estimate_json(name: str, estimate: Estimate) -> dict[str, Any]:
+def estimate_json(name: str, estimate: Estimate, *, doubts: Sequence[str] = ()) -> dict[str, Any]:
     """Return the estimate as ``--json`` prints it."""
     return {
         "optimization": name,
@@ -41,4 +47,5 @@ def estimate_json(name: str, estimate: Estimate) -> dict[str, Any]:
         "tokens_at_most": estimate.tokens_high,
         "cost_at_most": estimate.cost_high,
         "currency": estimate.currency,
+        "doubts": list(doubts),
     }

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 if __package__ in {None, ""}:  # run as a script: the checkout's root takes the place of this folder
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from jobs.options import config_option, json_option, one, replay_option, retry_failed_option, run_dir_option
+from jobs.estimates import estimate_json, show_estimate
+from jobs.options import (
+    config_option,
+    dry_run_option,
+    json_option,
+    one,
+    replay_option,
+    retry_failed_option,
+    run_dir_option,
+)
+from jobs.results import json_text, show_bill, show_doubts
 from jobs.terminal import out, run_command, shown_progress
+
+if TYPE_CHECKING:
+    from engine.comparison import Comparison
 
 
 @click.command("evaluate")
@@ -28,6 +41,7 @@ from jobs.terminal import out, run_command, shown_progress
     help="A prompt to score: a text file or prompts:/name/version; may be repeated.  [default: the configured one]",
 )
 @run_dir_option
+@dry_run_option
 @replay_option
 @retry_failed_option
 @json_option
@@ -36,18 +50,21 @@ def command(
     only: str | None,
     prompts: Sequence[str],
     run_dir: str | None,
+    dry_run: bool,
     replay: bool,
     retry_failed: bool,
     as_json: bool,
 ) -> None:
-    """Score one or more prompts over the whole data set, side by side.
+    """Score one or more prompts over the whole data set, side by side, as far as the optimization's budget goes.
 
     \b
+      promptmill evaluate --config conf/migration.yaml --dry-run
       promptmill evaluate --config conf/migration.yaml
       promptmill evaluate --config conf/migration.yaml --prompt prompts:/classify/1 --prompt new.txt
       promptmill evaluate --config conf/migration.yaml --replay      the same scores again, offline
     """
-    from engine.comparison import compare
+    from engine.assessment import assess
+    from engine.comparison import scored
     from engine.config import AppConfig
     from engine.ledger_join import Reuse
 
@@ -55,20 +72,34 @@ def command(
     app = AppConfig.from_file(config_path)
     settings = one(app, only)
     with shown_progress(quiet=as_json) as progress:
-        found = compare(app, settings, prompts, run_dir=run_dir, progress=progress, reuse=reuse)
-    if as_json:
-        print(json.dumps(asdict(found), indent=2, ensure_ascii=False))
-        return
+        prepared = assess(app, settings, prompts, command="evaluate", run_dir=run_dir, progress=progress, reuse=reuse)
+        found = None if dry_run else scored(prepared)
+    if found is None:
+        estimate = prepared.estimate(first_rows=prepared.rows_at_most)
+        if as_json:
+            print(json_text(estimate_json(settings.name, estimate, doubts=prepared.doubts)))
+        else:
+            show_estimate(settings.name, estimate, capped=settings.budget.is_set, doubts=prepared.doubts)
+    elif as_json:
+        print(json_text(asdict(found)))
+    else:
+        show_comparison(found)
+
+
+def show_comparison(found: Comparison) -> None:
+    """Print each prompt's score and what it rests on."""
     console = out()
+    show_doubts(found.doubts)
     for line in found.prompts:
         score = "unscored" if line.score is None else f"{line.score:.3f}"
         console.print(f"{score}  {line.scored}/{line.rows} rows scored  {line.place}", markup=False)
-    tokens = found.tokens["prompt"] + found.tokens["completion"]
-    console.print(
-        f"{found.calls['made']:,} calls ({found.calls['reused']:,} more answered by the ledger), {tokens:,} tokens, "
-        f"{found.seconds:.0f} s"
-    )
-    console.print(f"row by row: {found.table}", markup=False)
+    if found.pairs_not_asked:
+        console.print(
+            f"  the budget did not cover {found.pairs_not_asked:,} calls; scores are over what it covered of "
+            f"{found.rows:,} rows"
+        )
+    show_bill(found.calls, found.tokens, found.cost, seconds=found.seconds)
+    console.print(f"  row by row  {found.table}", markup=False)
 
 
 if __name__ == "__main__":

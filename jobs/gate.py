@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,8 +12,10 @@ import click
 if __package__ in {None, ""}:  # run as a script: the checkout's root takes the place of this folder
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
+from jobs.estimates import estimate_json, show_estimate
 from jobs.options import (
     config_option,
+    dry_run_option,
     json_option,
     junit_option,
     one,
@@ -24,10 +25,11 @@ from jobs.options import (
     retry_failed_option,
     run_dir_option,
 )
+from jobs.results import json_text, show_bill, show_doubts
 from jobs.terminal import out, run_command, shown_progress
 
 if TYPE_CHECKING:
-    from engine.challenge import Challenge, Challenger
+    from engine.gate_record import Challenge, Challenger
 
 
 @click.command("gate")
@@ -39,8 +41,8 @@ if TYPE_CHECKING:
     metavar="FILE_OR_URI",
     multiple=True,
     required=True,
-    help="The new prompt: a text file or prompts:/name/version. May be repeated; each is then judged more strictly, so "
-    "that many tries make no false promotion likelier.",
+    help="The new prompt: a text file or prompts:/name/version. May be repeated; many tries make no false "
+    "promotion likelier.",
 )
 @click.option(
     "--current",
@@ -53,7 +55,13 @@ if TYPE_CHECKING:
     help="Judge on holdout rows alone: for a prompt that a search with this configuration has found, because it has "
     "seen the others.",
 )
+@click.option(
+    "--all-rows",
+    is_flag=True,
+    help="Score every row with every prompt, instead of stopping as soon as the answer is known.",
+)
 @run_dir_option
+@dry_run_option
 @require_option
 @replay_option
 @retry_failed_option
@@ -65,7 +73,9 @@ def command(
     prompts: Sequence[str],
     current: str | None,
     holdout: bool,
+    all_rows: bool,
     run_dir: str | None,
+    dry_run: bool,
     require: str | None,
     replay: bool,
     retry_failed: bool,
@@ -75,10 +85,12 @@ def command(
     """Judge a new prompt against the current one, as optimize does at its end, but without a search.
 
     For a prompt that somebody has written, and for CI: is it better, with confidence, on the rows of the data set? Both
-    prompts are scored on the target, row by row; what the ledger has is not paid for again. Nothing is registered, and
-    no alias moves. Writes gate.json into the run directory.
+    prompts are scored on the target, in rounds of growing size, until the answer is known or the budget of the
+    optimization ends; what the ledger has is not paid for again. Nothing is registered, and no alias moves. Writes
+    gate.json into the run directory.
 
     \b
+      promptmill gate --config conf/migration.yaml --prompt new.txt --dry-run
       promptmill gate --config conf/migration.yaml --prompt new.txt
       promptmill gate --config conf/migration.yaml --prompt new.txt --current prompts:/classify@champion
       promptmill gate --config conf/migration.yaml --prompt new.txt --require promote --junit verdict.xml
@@ -87,9 +99,10 @@ def command(
     Exit status with --require promote:
       0 promote · 3 keep the current prompt · 4 more data is needed to tell · 1 failed · 2 bad input
     """
-    from engine.challenge import FILE_NAME, challenge
+    from engine.challenge import foreseen, judged, prepare
     from engine.config import AppConfig
     from engine.errors import PromptmillError
+    from engine.gate_record import FILE_NAME
     from engine.junit import challenge_suites, check_writable, failed_suite, write_junit
     from engine.ledger_join import Reuse
 
@@ -99,7 +112,7 @@ def command(
     check_writable(junit)
     try:
         with shown_progress(quiet=as_json) as progress:
-            found = challenge(
+            prepared = prepare(
                 app,
                 settings,
                 prompts,
@@ -109,11 +122,21 @@ def command(
                 progress=progress,
                 reuse=reuse,
             )
+            estimate = foreseen(prepared, all_rows=all_rows) if dry_run else None
+            found = judged(prepared, all_rows=all_rows) if estimate is None else None
     except PromptmillError as error:
-        if junit:
+        if junit and not dry_run:
             write_junit(junit, [failed_suite(settings.name, error)])
         raise
-    text = json.dumps(found.to_json(), indent=2, ensure_ascii=False)
+    if estimate is not None:
+        if as_json:
+            print(json_text(estimate_json(settings.name, estimate, doubts=prepared.doubts)))
+        else:
+            show_estimate(settings.name, estimate, capped=settings.budget.is_set, doubts=prepared.doubts)
+        return 0
+    if found is None:
+        raise AssertionError("neither judged nor foreseen")
+    text = json_text(found.to_json())
     Path(found.run_dir, FILE_NAME).write_text(text + "\n", "utf-8")
     if junit:
         write_junit(junit, challenge_suites(found))
@@ -126,20 +149,20 @@ def command(
 
 def show_challenge(found: Challenge) -> None:
     """Print each prompt's verdict and what it rests on."""
-    from rich.markup import escape
-
     console = out()
-    for one_ in found.prompts:
-        _show(one_, found)
-    for doubt in found.doubts:
-        console.print(f"[yellow]  {escape(doubt)}[/]")
-    cost = "" if found.cost is None else f", {found.cost['amount']:.4f} {found.cost['currency']}"
-    console.print(
-        f"  {found.calls['made']:,} calls ({found.calls['reused']:,} more answered by the ledger), "
-        f"{found.tokens['prompt'] + found.tokens['completion']:,} tokens{cost}, {found.seconds:.0f} s"
-    )
+    show_doubts(found.doubts)
+    for prompt in found.prompts:
+        _show(prompt, found)
+    if found.looks:
+        spared = f"; {found.pairs_not_asked:,} calls were not needed" if found.pairs_not_asked else ""
+        console.print(
+            f"  {found.asked_rows:,} of {found.planned_rows:,} rows asked, at {found.looks} "
+            f"look{'s' if found.looks > 1 else ''}{spared}"
+        )
+    show_bill(found.calls, found.tokens, found.cost, seconds=found.seconds)
     console.print(f"  in full  {found.run_dir}/gate.json", markup=False)
-    console.print(f"  row by row  {found.table}", markup=False)
+    if found.table:
+        console.print(f"  row by row  {found.table}", markup=False)
 
 
 def _show(prompt: Challenger, found: Challenge) -> None:
@@ -155,6 +178,14 @@ def _show(prompt: Challenger, found: Challenge) -> None:
             f"{_shown(prompt.current_score, '.3f')}, new {_shown(prompt.score, '.3f')}, difference "
             f"{_shown(prompt.difference, '+.3f')} [{low}, {high}] at {1 - prompt.alpha:.4g} confidence; {prompt.won:,} "
             f"rows won, {prompt.lost:,} lost",
+            markup=False,
+        )
+    if prompt.no_worse:
+        low, high = (_shown(edge, "+.3f") for edge in prompt.no_worse["interval"])
+        console.print(
+            f"  the source model's recorded answers {_shown(prompt.no_worse['source_score'], '.3f')}: difference to "
+            f"them {_shown(prompt.no_worse['difference'], '+.3f')} [{low}, {high}], allowed "
+            f"{-prompt.no_worse['margin']:+.3f}",
             markup=False,
         )
     for line in prompt.slices:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,8 @@ if __package__ in {None, ""}:  # run as a script: the checkout's root takes the 
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from jobs.estimates import estimate_json, show_estimate
-from jobs.options import config_option, json_option, one, replay_option, run_dir_option
+from jobs.options import config_option, dry_run_option, json_option, one, replay_option, run_dir_option
+from jobs.results import json_text, show_bill
 from jobs.terminal import out, run_command, shown_progress
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ _SHOWN = 3
     "perhaps expected_response and judge. A label is a verdict's name or a score from 0 to 1.",
 )
 @run_dir_option
-@click.option("--dry-run", is_flag=True, help="Print calls, tokens and cost; call nothing, pay nothing.")
+@dry_run_option
 @replay_option
 @json_option
 def command(
@@ -95,11 +95,11 @@ def command(
     if found is None:
         estimate = prepared.estimate()
         if as_json:
-            print(json.dumps(estimate_json(settings.name, estimate), indent=2, ensure_ascii=False))
+            print(json_text(estimate_json(settings.name, estimate)))
         else:
             show_estimate(settings.name, estimate, capped=False)
     elif as_json:
-        print(json.dumps(found.to_json(), indent=2, ensure_ascii=False))
+        print(json_text(found.to_json()))
     else:
         show_check(found)
 
@@ -129,11 +129,7 @@ def show_check(found: JudgeCheck) -> None:
             f"the judges' noise gives one row's score a standard deviation of {found.noise_sd:.3f}, so a mean of 400 "
             f"rows one of {found.noise_sd / 20:.3f}"
         )
-    cost = "" if found.cost is None else f", {found.cost['amount']:.4f} {found.cost['currency']}"
-    console.print(
-        f"  {found.calls['made']:,} calls ({found.calls['reused']:,} more answered by the ledger), "
-        f"{found.tokens['prompt'] + found.tokens['completion']:,} tokens{cost}, {found.seconds:.0f} s"
-    )
+    show_bill(found.calls, found.tokens, found.cost, seconds=found.seconds)
     console.print(f"  in full  {found.run_dir}/judge_check.json", markup=False)
 
 

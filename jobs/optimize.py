@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from jobs.estimates import estimate_json, show_estimate
 from jobs.options import (
     chosen,
     config_option,
+    dry_run_option,
     json_option,
     junit_option,
     only_option,
@@ -26,6 +26,7 @@ from jobs.options import (
     retry_failed_option,
     run_dir_option,
 )
+from jobs.results import json_text, show_bill, show_doubts
 from jobs.terminal import out, run_command, shown_progress
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ _DIFF_LINES = 24
 @config_option
 @only_option
 @run_dir_option
-@click.option("--dry-run", is_flag=True, help="Print calls, tokens and cost; call nothing, pay nothing.")
+@dry_run_option
 @require_option
 @replay_option
 @retry_failed_option
@@ -99,7 +100,7 @@ def command(
     if junit and not dry_run:
         write_junit(junit, suites)
     if as_json and results:
-        print(json.dumps(results[0] if len(todo) == 1 else results, indent=2, ensure_ascii=False))
+        print(json_text(results[0] if len(todo) == 1 else results))
     if len(failures) == 1 and len(todo) == 1:
         raise failures[0]
     if failures:
@@ -130,8 +131,8 @@ def _one(
     if estimate is None:
         raise AssertionError("neither run nor foreseen")
     if not as_json:
-        show_estimate(settings.name, estimate)
-    return estimate_json(settings.name, estimate), None
+        show_estimate(settings.name, estimate, capped=settings.budget.is_set, doubts=migration.doubts)
+    return estimate_json(settings.name, estimate, doubts=migration.doubts), None
 
 
 def show_result(result: OptimizationResult) -> None:
@@ -155,15 +156,12 @@ def show_result(result: OptimizationResult) -> None:
     if record.best_text != record.seed_text:
         console.print("[bold]the best prompt against the seed[/]")
         show_diff(record.seed_text, record.best_text)
+    console.print()
+    show_doubts(record.notes)
     colour = "green" if found["status"] == "promoted" else "yellow"
-    console.print(f"\n[bold {colour}]{found['status']}[/]: {escape(record.verdict)}")
+    console.print(f"[bold {colour}]{found['status']}[/]: {escape(record.verdict)}")
     console.print(f"  holdout, {_holdout_line(found)}", markup=False)
-    calls, tokens = found["calls"], found["tokens"]
-    cost = "" if found["cost"] is None else f", {found['cost']['amount']:.4f} {found['cost']['currency']}"
-    console.print(
-        f"  {calls['made']:,} calls ({calls['reused']:,} more answered by the ledger), "
-        f"{tokens['prompt'] + tokens['completion']:,} tokens{cost}, {found['seconds']:.0f} s"
-    )
+    show_bill(found["calls"], found["tokens"], found["cost"], seconds=found["seconds"])
     console.print(f"  prompt  {found['prompt']['uri'] or 'not registered; its text is in result.json'}")
     console.print(f"  report  {result.run_dir}/report.html", markup=False)
 

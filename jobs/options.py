@@ -46,6 +46,9 @@ junit_option = click.option(
     metavar="FILE",
     help="Also write the verdict as JUnit XML, a test case for each question: coverage, difference, every slice.",
 )
+dry_run_option = click.option(
+    "--dry-run", is_flag=True, help="Print calls, tokens and cost; call nothing, pay nothing."
+)
 only_option = click.option("--only", metavar="NAME", multiple=True, help="Only this optimization; may be repeated.")
 
 

@@ -17,13 +17,12 @@ from typing import Any, cast
 import numpy as np
 from pyspark.sql import SparkSession
 
-from engine import registry
+from engine import judge_noise, registry
 from engine.config import AppConfig, PromptOptimizationModel
 from engine.coverage import allowed_unscored, coverage_error
 from engine.errors import InputError
-from engine.estimate import ANSWER_TOKENS, VERDICT_TOKENS, Estimate, part
+from engine.estimate import ANSWER_TOKENS, Estimate, judge_part, mean, message_tokens, part, subject
 from engine.evaluate import Evaluation, check_rows
-from engine.judge_check import measured
 from engine.judge_check.findings import Rounds, judge_report
 from engine.judge_check.labels import Labelled, label_scores, labels_in_file, labels_in_rows
 from engine.judge_check.report import FILE_NAME, JudgeCheck, JudgeReport
@@ -39,7 +38,6 @@ from engine.settings import JudgeCheckSettings
 from engine.sources import load_rows
 from engine.split import sample_rows
 from engine.storage import Storage
-from engine.token_estimate import tokens_in
 from engine.tracking import set_up
 from udfs.endpoint import Endpoint
 from udfs.errors import ErrorKind
@@ -47,7 +45,7 @@ from udfs.files import write_whole
 from udfs.prompt import Prompt
 from udfs.rollout import Rollout
 from udfs.scorers import build_mix
-from udfs.scorers.protocol import Comparing, Judge, Subject, Weighted
+from udfs.scorers.protocol import Comparing, Judge, Weighted
 
 _ROUNDS = ("verdicts", "verdicts, asked again", "verdicts, texts swapped")
 
@@ -78,19 +76,16 @@ class PreparedCheck:
     def estimate(self) -> Estimate:
         """Foresee calls, tokens and money, at the most; calls nothing. What the ledger has is paid for already."""
         answers = len(self.rows) * len(self.prompts) if self.judges else 0
-        prompt_each = _mean(
-            [_length(prompt.messages(json.loads(row.inputs))) for prompt in self.prompts for row in self.rows]
+        prompt_each = mean(
+            [message_tokens(prompt.messages(json.loads(row.inputs))) for prompt in self.prompts for row in self.rows]
         )
         answer_each = self.target.sampling.max_tokens or ANSWER_TOKENS
         parts = [part(f"target {self.target.name}", self.target, 0, answers, prompt_each, answer_each)]
         for judge, _ in self.judges:
-            subjects = [_subject(one.row, one.output) for one in self.labelled]
-            # What the source answered stands for the answers that are not there yet.
-            subjects += [_subject(row, None) for row in self.rows] * len(self.prompts)
-            asked = _mean([_length(judge.messages(subject)) for subject in subjects])
+            subjects = [subject(one.row, one.output) for one in self.labelled]
+            subjects += [subject(row) for row in self.rows] * len(self.prompts)
             rounds = 3 if isinstance(judge, Comparing) else 2
-            calls = rounds * (answers + len(self.labelled))
-            parts.append(part(f"judge {judge.name}", judge.endpoint, 0, calls, asked, VERDICT_TOKENS))
+            parts.append(judge_part(judge, subjects, 0, rounds * (answers + len(self.labelled))))
         priced = [e.price for e in (self.target, *(judge.endpoint for judge, _ in self.judges)) if e.price is not None]
         return Estimate(tuple(parts), prompt_each + answer_each, priced[0].currency if priced else None, None)
 
@@ -129,7 +124,7 @@ class PreparedCheck:
             endpoints=(self.target, judge),
         )
         noise = {report.judge_id: report.repeat.noise_variance for report in reports if report.repeat}
-        mixed = measured.mixed_noise_variance(self.mix, lambda judge: noise.get(judge.judge_id, 0.0))
+        mixed = judge_noise.mixed_noise_variance(self.mix, lambda judge: noise.get(judge.judge_id, 0.0))
         found = JudgeCheck(
             optimization=self.settings.name,
             rows=len(self.rows),
@@ -192,7 +187,7 @@ class PreparedCheck:
                 seed=self.settings.search.seed,
             )
             if report.repeat is not None:
-                measured.keep(
+                judge_noise.keep(
                     self.storage,
                     judge,
                     answers=report.repeat.agreement.of,
@@ -279,17 +274,3 @@ def _check_needs(one: Labelled, judges: Sequence[Judge]) -> None:
                 f"{one.place}: the judge {judge.name!r} needs expectations.{lacking[0]}, which neither this record nor "
                 "the data set's row has; add it"
             )
-
-
-def _subject(row: Row, output: str | None) -> Subject:
-    expectations = json.loads(row.expectations or "{}")
-    stand_in = str(expectations.get("expected_response", "")) if output is None else output
-    return Subject(json.loads(row.inputs), stand_in, expectations)
-
-
-def _length(messages: Sequence[dict[str, str]]) -> float:
-    return sum(tokens_in(message["content"]) for message in messages)
-
-
-def _mean(lengths: Sequence[float]) -> float:
-    return sum(lengths) / len(lengths) if lengths else 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from itertools import combinations
 from typing import Any
 
@@ -81,6 +82,16 @@ class Gathered:
         if (one, other) in self._differences:
             return self._differences[one, other]
         return self._differences.get((other, one), _NOTHING).mirrored
+
+    @property
+    def result(self) -> DataFrame:
+        """The lines of all rounds together."""
+        return reduce(DataFrame.unionByName, self.results)
+
+    @property
+    def pairs(self) -> int:
+        """How many pairs were asked so far."""
+        return sum(self._rows.values())
 
     @property
     def source_score(self) -> float | None:

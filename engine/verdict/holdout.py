@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import reduce
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import permutations
 
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
+from engine.coverage import covered
 from engine.evaluate import Evaluation
 from engine.gate import BETTER, NO_WORSE, RaceEnd, deciding
 from engine.record import LookLine
@@ -24,9 +23,10 @@ from engine.statistics import Differences
 from engine.verdict.claims import Claim, Level
 from engine.verdict.gathered import SOURCE, Gathered
 from engine.verdict.race import Look, Race, Standing, look_sizes
+from engine.verdict.rounds import Rounds, place
 from engine.verdict.slices import are_seen, rows_to_see
+from engine.verdict.tryout import Tryout
 from udfs.allowance import Allowance
-from udfs.errors import ErrorKind
 from udfs.prompt import Prompt
 
 _NOTHING = Differences.of([])
@@ -45,6 +45,28 @@ class RaceOutcome:
     result: DataFrame
     asked: DataFrame
     pairs_not_asked: int
+
+
+@dataclass(frozen=True)
+class TryoutOutcome:
+    """What a tryout came to: each challenger's own end, by candidate id; the rest as in :class:`RaceOutcome`."""
+
+    ends: Mapping[str, RaceEnd]
+    result: DataFrame
+    asked: DataFrame
+    pairs_not_asked: int
+
+
+@dataclass(frozen=True)
+class RaceForm:
+    """How a race is run: all rows at ``one_look`` instead of rounds; ``stage`` is what progress calls it.
+
+    With a ``folder`` the rounds' results are written into it, as one table; else into folders of their own.
+    """
+
+    one_look: bool = False
+    stage: str = "holdout"
+    folder: str | None = None
 
 
 @dataclass
@@ -68,95 +90,115 @@ class HoldoutRace:
     labels: Mapping[str, str] = field(default_factory=dict)
     source_scores: Callable[[DataFrame], DataFrame] | None = None
     rng_seed: int = 0
+    form: RaceForm = field(default_factory=RaceForm)
 
     def run(self) -> RaceOutcome:
-        """Race; deterministic given the endpoint's answers.
+        """Race for one winner; deterministic given the endpoint's answers.
 
         Raises:
             EvaluationError: a round's job failed, or too few rows could be scored.
         """
-        placed, sizes, largest_weight = self._rounds()
-        planned = sum(sizes)
-        looks = sum(size > 0 for size in sizes)
-        level = Level(self.settings.alpha, looks, largest_weight, self.rng_seed)
-        race = Race([prompt.candidate_id for prompt in self.challengers], level, planned_rows=planned)
+        rounds = self._rounds()
+        level = self._level(rounds)
+        race = Race([prompt.candidate_id for prompt in self.challengers], level, planned_rows=rounds.planned)
         found = Gathered()
-        wanted = rows_to_see(placed, self.slices) if looks > 1 else {}
         lines: list[LookLine] = []
-        asked_rows = asked_pairs = 0
-        for number, size in enumerate(sizes):
-            if not size:
-                continue
-            asked_rows += size
-            asked = placed.where(F.col("_round") <= number)
-            pairs, spent = self._ask(race, placed.where(F.col("_round") == number), size, found)
-            asked_pairs += pairs
-            # Where more rows have failed than the whole race may have, the caller's check of the coverage says so now.
-            failed = found.lacks_rows(self.settings.min_coverage, planned=planned)
-            last = spent or failed or asked_rows >= planned
-            if not last and found.lacks_rows(self.settings.min_coverage):
-                continue
-            look = self._look(race, found, asked_rows, last=last)
-            if not last and wanted and not are_seen(asked, wanted):
-                look = Look(look.rows, look.gains, look.claims, look.duels, promotable=False)
+        for look, asked in self._looks(race, rounds, found):  # noqa: B007 - the last is used below
             standing = race.after(look)
             lines.append(self._line(look, standing, level, self._claim(BETTER, found, standing.leader)))
             if standing.answer is not None:
                 break
-            self._tell(lines[-1], planned)
+            self._tell(lines[-1], rounds.planned)
         leader = next(prompt for prompt in self.challengers if prompt.candidate_id == standing.leader)
-        claims = {
-            name: claim
-            for name in (BETTER, NO_WORSE)
-            if (claim := self._claim(name, found, leader.candidate_id)) is not None
-        }
-        end = RaceEnd(standing, level, claims, look.last, planned, tuple(lines), found.source_score)
-        saved = planned * (1 + len(self.challengers)) - asked_pairs
-        result = reduce(DataFrame.unionByName, found.results)
-        return RaceOutcome(end, leader, result, asked.drop("_round"), saved)
+        end = self._end(look, standing, level, found, rounds.planned, lines)
+        return RaceOutcome(end, leader, found.result, asked, self._not_asked(rounds, found))
 
-    def _rounds(self) -> tuple[DataFrame, list[int], float]:
-        """The rows with the round that each is asked in, how many each round has, and the largest weight."""
-        # 52 bits of a hash, from 0 to 1: exactly representable as a double.
-        at = F.conv(F.substring(F.sha2(F.concat_ws("|", F.lit("gate"), F.col("row_id")), 256), 1, 13), 16, 10)
-        placed = self.holdout.withColumn("_at", at.cast("double") / F.lit(16.0**13))
-        until = 1.0
-        if self.rows < self.holdout_rows:
-            first = placed.select("_at").orderBy("_at").limit(self.rows)
-            until = float(first.agg(F.max("_at")).collect()[0][0])
-            placed = placed.where(F.col("_at") <= until)
-        sizes = look_sizes(self.rows)
-        edges = [until * size / sizes[-1] for size in sizes[:-1]]
-        number = sum(((F.col("_at") > edge).cast("int") for edge in edges), F.lit(0))
-        placed = placed.withColumn("_round", number).drop("_at")
-        counted = placed.groupBy("_round").agg(F.count(F.lit(1)).alias("rows"), F.max("weight").alias("weight"))
-        found = {int(line["_round"]): line for line in counted.collect()}
-        counts = [int(found[n]["rows"]) if n in found else 0 for n in range(len(sizes))]
-        return placed, counts, max((float(line["weight"]) for line in found.values()), default=1.0)
+    def run_each(self) -> TryoutOutcome:
+        """Race until each challenger has an answer of its own; see :meth:`run`."""
+        rounds = self._rounds()
+        level = self._level(rounds)
+        tryout = Tryout([prompt.candidate_id for prompt in self.challengers], level, planned_rows=rounds.planned)
+        found = Gathered()
+        lines: dict[str, list[LookLine]] = {name: [] for name in tryout.active}
+        ends: dict[str, RaceEnd] = {}
+        for look, asked in self._looks(tryout, rounds, found):  # noqa: B007 - the last is used below
+            for name, standing in tryout.after(look).items():
+                lines[name].append(self._line(look, standing, level, self._claim(BETTER, found, name)))
+                if standing.answer is not None:
+                    ends[name] = self._end(look, standing, level, found, rounds.planned, lines[name])
+            if not tryout.active:
+                break
+            self._tell_each([lines[name][-1] for name in look.claims], rounds.planned)
+        return TryoutOutcome(ends, found.result, asked, self._not_asked(rounds, found))
 
-    def _ask(self, race: Race, rows: DataFrame, size: int, found: Gathered) -> tuple[int, bool]:
-        """Evaluate a round; return the pairs asked, and whether the budget ended in it."""
+    def _rounds(self) -> Rounds:
+        sizes = [self.rows] if self.form.one_look else look_sizes(self.rows)
+        return place(self.holdout, self.holdout_rows, sizes)
+
+    def _level(self, rounds: Rounds) -> Level:
+        return Level(self.settings.alpha, rounds.looks, rounds.largest_weight, self.rng_seed)
+
+    def _looks(self, race: Race | Tryout, rounds: Rounds, found: Gathered) -> Iterator[tuple[Look, DataFrame]]:
+        """Ask round after round who is still active, and yield what is known after each, and the rows asked so far."""
+        wanted = rows_to_see(rounds.rows, self.slices) if rounds.looks > 1 else {}
+        asked_rows = 0
+        for number, size in enumerate(rounds.sizes):
+            if not size:
+                continue
+            asked_rows += size
+            asked = rounds.until(number)
+            spent = self._ask(race, rounds.of(number), number, size, found)
+            # Where more rows have failed than the whole race may have, the caller's check of the coverage says so now.
+            failed = found.lacks_rows(self.settings.min_coverage, planned=rounds.planned)
+            last = spent or failed or asked_rows >= rounds.planned
+            if not last and found.lacks_rows(self.settings.min_coverage):
+                continue
+            look = self._look(race, found, asked_rows, last=last)
+            look = replace(
+                look,
+                promotable=last or not wanted or are_seen(asked, wanted),
+                cut_short=last and (spent or rounds.planned < self.holdout_rows),
+            )
+            yield look, asked.drop("_round")
+            if last:
+                return
+
+    def _ask(self, race: Race | Tryout, rows: DataFrame, number: int, size: int, found: Gathered) -> bool:
+        """Evaluate a round; return whether the budget ended in it."""
         racing = [prompt for prompt in self.challengers if prompt.candidate_id in race.active]
         prompts = [self.seed, *racing]
         pairs = size * len(prompts)
-        self.evaluation.usage.metric_calls += pairs
-        # A folder of its own each time: a run that goes on after an outage asks again for the rows that failed, and
-        # finds all others in the ledger.
+        folder, stage = self.form.folder, self.form.stage
         result = self.evaluation.frame(
             prompts,
             rows,
-            name=f"holdout-{uuid.uuid4().hex[:12]}",
-            stage="holdout",
+            name=f"{folder}/round={number}" if folder else f"{stage}-{uuid.uuid4().hex[:12]}",
+            stage=stage,
             total=pairs,
             allowance=self.allowance(),
         )
-        result = result.where(F.col("error").isNull() | (F.col("error.kind") != ErrorKind.BUDGET.value))
+        result = covered(result)
         unasked = pairs - found.take(result, rows, prompts, self._source(rows))
+        self.evaluation.usage.metric_calls += pairs - unasked
         if unasked:
             self.evaluation.progress.tell(
                 f"the budget did not cover {unasked:,} of the gate's {pairs:,} calls; it judges on the rest"
             )
-        return pairs - unasked, unasked > 0
+        return unasked > 0
+
+    def _not_asked(self, rounds: Rounds, found: Gathered) -> int:
+        return rounds.planned * (1 + len(self.challengers)) - found.pairs
+
+    def _end(
+        self, look: Look, standing: Standing, level: Level, found: Gathered, planned: int, lines: Sequence[LookLine]
+    ) -> RaceEnd:
+        claims = {
+            name: claim
+            for name in (BETTER, NO_WORSE)
+            if (claim := self._claim(name, found, standing.leader)) is not None
+        }
+        cut_short, source = look.cut_short, found.source_score
+        return RaceEnd(standing, level, claims, look.last, planned, tuple(lines), source, cut_short=cut_short)
 
     def _source(self, rows: DataFrame) -> DataFrame | None:
         return self.source_scores(rows) if self.source_scores is not None else None
@@ -168,7 +210,7 @@ class HoldoutRace:
         differences = found.differences(candidate_id, SOURCE)
         return Claim(differences, -self.settings.non_inferiority_margin) if differences.rows else None
 
-    def _look(self, race: Race, found: Gathered, rows: int, *, last: bool) -> Look:
+    def _look(self, race: Race | Tryout, found: Gathered, rows: int, *, last: bool) -> Look:
         claims = {
             one: tuple(
                 self._claim(name, found, one) or Claim(_NOTHING, 0.0) for name in deciding(self.settings.question)
@@ -183,7 +225,7 @@ class HoldoutRace:
         leader, gain = standing.leader, look.gains[standing.leader]
         interval = None
         if claim is not None and claim.differences.rows:
-            interval = level.interval(claim, last=look.last, among=standing.among)
+            interval = level.interval(claim, last=look.last, among=standing.at_once or standing.among)
         names = {self.labels.get(one, one[:12]): why for one, why in standing.dropped.items()}
         return LookLine(
             rows=look.rows,
@@ -201,3 +243,11 @@ class HoldoutRace:
         self.evaluation.progress.tell(
             f"race: {line.rows:,} of {planned:,} holdout rows, {line.leader} leads by {shown}{left}"
         )
+
+    def _tell_each(self, lines: Sequence[LookLine], planned: int) -> None:
+        told = []
+        for line in lines:
+            shown = "unknown" if line.difference is None else f"{line.difference:+.3f}"
+            ended = "".join(f" ({why})" for why in line.dropped.values())
+            told.append(f"{line.leader} {shown}{ended}")
+        self.evaluation.progress.tell(f"{lines[0].rows:,} of {planned:,} rows: {', '.join(told)}")

@@ -19,6 +19,8 @@ _FIRST_ROUND = 100
 _GROWTH = 1.5
 # Up to this share of the rows, prompts other than the leader race; then the leader goes on alone.
 _SELECTION_SHARE = 0.25
+# Why a challenger leaves that is known to bring nothing.
+NO_GAIN = "no gain worth having, with confidence"
 
 
 class Answer(StrEnum):
@@ -36,7 +38,7 @@ class Look:
     ``rows`` were asked so far. By challenger still in the race: ``gains``, the mean differences to the current prompt
     (NaN without rows), and ``claims``, all of which must be shown. ``duels`` has the claim that the first of a pair is
     better than the second. ``last``: no more rows can be asked. Without ``promotable`` nothing is promoted yet, however
-    sure.
+    sure. ``cut_short``: the budget ended here, though there are more rows.
     """
 
     rows: int
@@ -45,6 +47,7 @@ class Look:
     duels: Mapping[tuple[str, str], Claim] = field(default_factory=dict)
     last: bool = False
     promotable: bool = True
+    cut_short: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,8 @@ class Standing:
     """Where the race stands after a look: ``answer`` is ``None`` while it goes on.
 
     ``p_value`` is the leader's over all its claims, corrected for the number of challengers; ``among`` is that
-    correction: so many intervals hold at once. ``dropped`` names who left at this look, and why.
+    correction. ``dropped`` names who left at this look, and why. So many intervals hold at once as ``at_once`` says, as
+    ``among`` where it is ``None``.
     """
 
     leader: str
@@ -61,6 +65,7 @@ class Standing:
     among: int
     dropped: Mapping[str, str] = field(default_factory=dict)
     hopeless: bool = False
+    at_once: int | None = None
 
 
 def look_sizes(rows: int) -> list[int]:
@@ -111,14 +116,15 @@ class Race:
         if shown and (look.promotable or look.last):
             return Standing(leader, Answer.PROMOTE, p_value, among)
         if look.last:
-            return Standing(leader, self._at_the_end(look, leader, among), p_value, among)
+            return Standing(leader, answer_at_the_end(look, leader, self._level, among=among), p_value, among)
         dropped = self._drop(look, leader)
         if leader in dropped:
             return Standing(leader, Answer.KEEP, p_value, among, dropped)
         if not shown and any(
             self._level.hopeless(claim, planned_rows=self._planned, among=among) for claim in look.claims[leader]
         ):
-            return Standing(leader, self._at_the_end(look, leader, among), p_value, among, dropped, hopeless=True)
+            answer = answer_at_the_end(look, leader, self._level, among=among)
+            return Standing(leader, answer, p_value, among, dropped, hopeless=True)
         return Standing(leader, None, p_value, among, dropped)
 
     def _corrected(self, look: Look, leader: str) -> tuple[float, int]:
@@ -142,7 +148,7 @@ class Race:
         beaten = {}
         for name in self.active:
             if any(self._level.refuted(claim, among=among) for claim in look.claims[name]):
-                beaten[name] = "no gain worth having, with confidence"
+                beaten[name] = NO_GAIN
             elif name != leader and self._beaten(look, leader, name):
                 beaten[name] = "worse than the leader, with confidence"
             elif name != leader and look.rows >= _SELECTION_SHARE * self._planned:
@@ -154,15 +160,16 @@ class Race:
         duel = look.duels.get((leader, name))
         return duel is not None and self._level.p_value(duel, last=False) <= self._level.alpha / len(self._all)
 
-    def _at_the_end(self, look: Look, leader: str, among: int) -> Answer:
-        """What is said when no more rows come: sure that there is no gain, no sign of one, or unsure."""
-        for claim in look.claims[leader]:
-            if not claim.differences.rows:
-                continue
-            high = self._level.interval(claim, last=look.last, among=among)[1] if claim.excess > 0 else -1.0
-            if high < claim.minimum + claim.worthwhile:
-                return Answer.KEEP
-        return Answer.NEED_MORE_DATA
+
+def answer_at_the_end(look: Look, name: str, level: Level, *, among: int) -> Answer:
+    """What is said of a challenger when no more rows come: sure that there is no gain, no sign of one, or unsure."""
+    for claim in look.claims[name]:
+        if not claim.differences.rows:
+            continue
+        high = level.interval(claim, last=look.last, among=among)[1] if claim.excess > 0 else -1.0
+        if high < claim.minimum + claim.worthwhile:
+            return Answer.KEEP
+    return Answer.NEED_MORE_DATA
 
 
 def _known(gain: float) -> float:

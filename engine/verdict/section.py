@@ -22,11 +22,11 @@ def holdout_section(verdict: Verdict, *, improved: bool) -> dict[str, Any]:
         "rows_planned": verdict.planned_rows,
         "more_rows": verdict.more_rows if improved else None,
         "unscored": dict(zip(("seed", "best"), verdict.unscored, strict=True)),
-        "no_worse": _no_worse(verdict.findings.get(NO_WORSE), verdict.source_score) if improved else None,
+        "no_worse": no_worse_section(verdict.findings.get(NO_WORSE), verdict.source_score) if improved else None,
     }
 
 
-def _no_worse(found: Finding | None, source_score: float | None) -> dict[str, Any] | None:
+def no_worse_section(found: Finding | None, source_score: float | None) -> dict[str, Any] | None:
     """How the best prompt compares with the source model's recorded answers; ``None`` where it was not measured."""
     if found is None:
         return None

@@ -7,10 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
 from engine import gate
-from engine.coverage import check_frame_coverage
+from engine.coverage import check_frame_coverage, covered
 from engine.evaluate import Evaluation
 from engine.search.budget import affordable_gate_rows, affordable_pairs
 from engine.search.history import Candidate
@@ -19,8 +18,8 @@ from engine.verdict.holdout import HoldoutRace, RaceOutcome
 from engine.verdict.paired import pair
 from engine.verdict.race import selection_rows
 from engine.verdict.recorded import RecordedAnswers
+from engine.verdict.rounds import first_by_hash
 from udfs.allowance import Allowance
-from udfs.errors import ErrorKind
 
 if TYPE_CHECKING:
     from engine.migration import Migration
@@ -112,7 +111,7 @@ def _without_challenger(
     rows = affordable_gate_rows(migration.gate_rows, migration.budget, pair_tokens=_mean_tokens(seed), challenged=False)
     if rows < migration.split.holdout_rows:
         migration.progress.tell(f"the gate reads {rows:,} of {migration.split.holdout_rows:,} holdout rows")
-        holdout = holdout.orderBy(F.sha2(F.concat_ws("|", F.lit("gate"), F.col("row_id")), 256)).limit(rows)
+        holdout = first_by_hash(holdout, rows)
     migration.usage.metric_calls += rows
     # A folder of its own each time: a run that goes on after an outage asks again for the rows that failed, and finds
     # all others in the ledger.
@@ -124,7 +123,7 @@ def _without_challenger(
         total=rows,
         allowance=migration.budget.allowance(for_gate=True),
     )
-    asked = result.where(F.col("error").isNull() | (F.col("error.kind") != ErrorKind.BUDGET.value))
+    asked = covered(result)
     unasked = rows - asked.count()
     if unasked:
         migration.progress.tell(f"the budget did not cover {unasked:,} of the gate's {rows:,} calls")

@@ -10,19 +10,16 @@ import importlib.util
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from engine.reachability import Probe, authorization, probe, probe_port, without_userinfo
-from udfs.errors import CallError, InputError
+from engine.doctor_config import checks_of
+from engine.finding import TIMEOUT_S, Check, Finding, checked
+from engine.reachability import probe
 
 if TYPE_CHECKING:
-    from engine.config import AppConfig, PromptOptimizationModel
-    from engine.config_sections import DatasetModel, LLMModel, TracesModel
-
-Status = Literal["ok", "missing", "warning"]
+    from engine.config import AppConfig
 
 # The versions that setup.py asks for, where pip may have been overruled; a test holds the two together.
 _PYTHON = (3, 11)
@@ -35,25 +32,11 @@ _VERSIONS = {
 # A run keeps about 2 kB a row (answer, verdict, result) and Spark as much again while it shuffles: 1 GB serves
 # a quarter of a million rows.
 _LITTLE_SPACE_BYTES = 1_000_000_000
-_TIMEOUT_S = 5.0
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing looked at. ``missing`` stops a run, ``warning`` may, or concerns an extra; ``mend`` is then said."""
-
-    what: str
-    status: Status
-    detail: str
-    mend: str = ""
 
 
 def diagnose(config: AppConfig | None = None) -> list[Finding]:
-    """Look at everything that a run needs, with ``config`` also at what that configuration names; never raises.
-
-    Endpoints are asked for their list of models, which costs no token and shows whether the key is taken.
-    """
-    checks: list[tuple[str, Callable[[], Iterable[Finding]]]] = [
+    """Look at everything that a run needs, with ``config`` also at what that configuration names; never raises."""
+    checks: list[Check] = [
         ("Python", _python),
         ("Java", lambda: _java(config)),
         *((name, lambda name=name: _package(name)) for name in _VERSIONS),
@@ -62,22 +45,8 @@ def diagnose(config: AppConfig | None = None) -> list[Finding]:
         ("extras", _extras),
     ]
     if config is not None:
-        checks += [("Spark", lambda: _spark(config)), ("endpoints", lambda: _endpoints(config))]
-        checks += [
-            (f"optimization {name}", lambda settings=settings: _optimization(config, settings))  # type: ignore[misc]
-            for name, settings in config.optimizations.prompt_optimizations.items()
-        ]
-    return [finding for what, check in checks for finding in _checked(what, check)]
-
-
-def _checked(what: str, check: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
-    """The check's findings, and a warning for whatever it raises: what can't be looked at must not hide the rest."""
-    try:
-        for found in check():
-            yield replace(found, detail=without_userinfo(found.detail), mend=without_userinfo(found.mend))
-    except Exception as error:
-        why = without_userinfo(f"{type(error).__name__}: {error}")
-        yield Finding(what, "warning", f"could not be looked at: {why}", "mend what is named, or ask with a bug report")
+        checks += checks_of(config)
+    return [finding for what, check in checks for finding in checked(what, check)]
 
 
 def _python() -> Iterator[Finding]:
@@ -166,7 +135,7 @@ def _mlflow_store(config: AppConfig | None) -> Iterator[Finding]:
     uri = (config.mlflow.tracking_uri if config is not None else None) or mlflow.get_tracking_uri()
     mend = "check mlflow.tracking_uri"
     if uri.startswith(("http://", "https://")):
-        answer = probe(f"{uri.rstrip('/')}/health", timeout_s=_TIMEOUT_S)
+        answer = probe(f"{uri.rstrip('/')}/health", timeout_s=TIMEOUT_S)
         if answer.status in {401, 403}:
             yield Finding(
                 "MLflow", "warning", f"{uri} wants to know who asks", "set MLFLOW_TRACKING_TOKEN, or user and password"
@@ -231,152 +200,3 @@ def _weights() -> Finding:
         return Finding("model weights", "ok", f"{', '.join(there)} in {folder}")
     mend = "they are fetched by the first promptmill serve-model or quickstart"
     return Finding("model weights", "warning", f"none in {folder}", mend)
-
-
-def _spark(config: AppConfig) -> Iterator[Finding]:
-    if not config.spark.remote:
-        yield Finding("Spark", "ok", f"master {config.spark.master}, where no session exists yet")
-        return
-    answer = probe_port(config.spark.remote, default_port=15002, timeout_s=_TIMEOUT_S)
-    if answer.status is None:
-        detail = f"{config.spark.remote} can't be reached: {answer.said}"
-        yield Finding("Spark", "missing", detail, "check spark.remote, and that the server runs")
-    else:
-        yield Finding("Spark", "ok", f"{config.spark.remote} takes connections")
-
-
-def _endpoints(config: AppConfig) -> Iterator[Finding]:
-    """Each endpoint that an optimization uses, once; without optimizations all that the file has."""
-    used: list[LLMModel | None] = []
-    for settings in config.optimizations.prompt_optimizations.values():
-        used += [settings.agent.model, settings.source_model, settings.reflection_model, settings.scorer_model]
-    models = [model for model in used if model is not None] or list(config.resources.llms.values())
-    places = {(m.provider, m.base_url, m.name, m.endpoint().api_key): m for m in models}
-    for model in places.values():
-        yield from _checked(f"endpoint {model.name}", lambda model=model: [_endpoint(model)])  # type: ignore[misc]
-
-
-def _endpoint(model: LLMModel) -> Finding:
-    what = f"endpoint {model.name}"
-    endpoint = model.endpoint()
-    if not endpoint.base_url:
-        mend = "set base_url, or the environment variable DATABRICKS_HOST"
-        return Finding(what, "missing", "has no address", mend)
-    key = endpoint.api_key
-    origin = key.origin if key else ""
-    try:
-        header = authorization(endpoint)
-    except InputError as error:
-        detail, _, mend = str(error).partition("; ")
-        return Finding(what, "missing", detail, mend)
-    except CallError as error:
-        return Finding(what, "missing", error.message, f"check {origin}")
-    base = endpoint.base_url.rstrip("/")
-    databricks = endpoint.provider == "databricks"
-    url = f"{base}/api/2.0/serving-endpoints/{endpoint.name}" if databricks else f"{base}/models"
-    return _judge(what, model, url, origin, probe(url, header=header, timeout_s=_TIMEOUT_S))
-
-
-def _judge(what: str, model: LLMModel, url: str, origin: str, answer: Probe) -> Finding:
-    if answer.status is None:
-        mend = "check base_url, and that the endpoint runs"
-        return Finding(what, "missing", f"{url} can't be reached: {answer.said}", mend)
-    if answer.status in {401, 403}:
-        mend = f"check {origin}" if origin else "give it one: api_key: {env: NAME}"
-        return Finding(what, "missing", f"{url} refuses {origin or 'a call without a key'} ({answer.status})", mend)
-    if answer.status != 200:
-        if answer.status == 404 and model.provider == "databricks":
-            return Finding(what, "missing", f"{url} is not there", "check the name of the serving endpoint")
-        detail = f"{url} answers {answer.status}, so neither the key nor the name could be checked"
-        return Finding(
-            what, "warning", detail, "check base_url; most end in /v1. Some endpoints have no list of models"
-        )
-    if answer.models and model.name not in answer.models:
-        shown = ", ".join(answer.models[:5]) + (", …" if len(answer.models) > 5 else "")
-        return Finding(what, "warning", f"{url} lists no {model.name!r}, but: {shown}", "check the model's name")
-    return Finding(what, "ok", f"{url} answers{f', {origin} is taken' if origin else ''}")
-
-
-def _optimization(config: AppConfig, settings: PromptOptimizationModel) -> Iterator[Finding]:
-    import mlflow
-
-    before = mlflow.get_tracking_uri()
-    uri = config.mlflow.tracking_uri
-    # A store that is not there yet has neither prompts nor data sets, and asking for them would make it.
-    asked = not (uri and uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists())
-    if uri and asked and uri.startswith(("http://", "https://")):
-        # MLflow's own client would go on asking a server that is down for minutes.
-        asked = probe(f"{uri.rstrip('/')}/health", timeout_s=_TIMEOUT_S).status is not None
-    try:
-        if uri and asked:
-            mlflow.set_tracking_uri(uri)
-        for name, check in (("prompt", _prompt), ("dataset", _dataset)):
-            what = f"{name} of {settings.name}"
-            yield from _checked(what, lambda what=what, check=check: [check(what, settings, asked)])  # type: ignore[misc]
-    finally:
-        mlflow.set_tracking_uri(before)
-
-
-def _prompt(what: str, settings: PromptOptimizationModel, asked: bool) -> Finding:
-    configured = settings.prompt
-    mend = "give prompts.*.default_template, or mend name, alias or version"
-    if configured.default_template is None and not asked:
-        return Finding(what, "missing", f"{configured.full_name}: no MLflow store is there to load it from", mend)
-    from engine.migration import seed_prompt
-
-    try:
-        prompt = seed_prompt(settings)
-    except InputError as error:
-        return Finding(what, "missing", str(error), mend)
-    names = ", ".join(f"{{{{{name}}}}}" for name in sorted(prompt.variables))
-    return Finding(what, "ok", f"{configured.full_name} with {names}")
-
-
-def _dataset(what: str, settings: PromptOptimizationModel, asked: bool) -> Finding:
-    return _outside_mlflow(what, settings.dataset) or _in_mlflow(what, settings.dataset, asked)
-
-
-def _outside_mlflow(what: str, dataset: DatasetModel) -> Finding | None:
-    if dataset.data is not None:
-        return Finding(what, "ok", f"{len(dataset.data)} records in the configuration")
-    if dataset.table:
-        return Finding(what, "ok", f"table {dataset.table}; it is looked at when Spark runs")
-    return _path(what, dataset.path) if dataset.path else None
-
-
-def _in_mlflow(what: str, dataset: DatasetModel, asked: bool) -> Finding:
-    if not asked:
-        mend = "make it with promptmill collect, or check mlflow.tracking_uri"
-        return Finding(what, "missing", "there is no MLflow store to read it from", mend)
-    import mlflow
-    from mlflow.exceptions import MlflowException
-
-    try:
-        if dataset.traces is not None:
-            return _traces(what, dataset.traces)
-        mlflow.genai.datasets.get_dataset(name=dataset.name)
-    except MlflowException as error:
-        mend = "check the name, or make it with promptmill collect"
-        return Finding(what, "missing", f"{dataset.name or 'the traces'}: {error.message}", mend)
-    return Finding(what, "ok", f"the evaluation data set {dataset.name}")
-
-
-def _path(what: str, path: str) -> Finding:
-    # Spark expands these itself; so does its file system whatever stands behind a scheme.
-    if "://" in path or any(sign in path for sign in "*?[{"):
-        return Finding(what, "ok", f"path {path}; it is looked at when Spark runs")
-    if not Path(path).exists():
-        return Finding(what, "missing", f"path {path} is not there", "mend dataset.path")
-    return Finding(what, "ok", f"path {path}")
-
-
-def _traces(what: str, traces: TracesModel) -> Finding:
-    import mlflow
-
-    if not (traces.experiment or traces.run_id):
-        return Finding(what, "missing", "dataset.traces names neither an experiment nor a run_id", "give one")
-    if traces.run_id:
-        mlflow.get_run(traces.run_id)
-    if traces.experiment and mlflow.get_experiment_by_name(traces.experiment) is None:
-        return Finding(what, "missing", f"MLflow has no experiment {traces.experiment!r}", "mend the name")
-    return Finding(what, "ok", f"traces of {traces.run_id or traces.experiment}")

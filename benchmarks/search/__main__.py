@@ -22,8 +22,8 @@ from benchmarks.search.real import TASKS, write_tasks
 from benchmarks.search.systems import BASELINE, PROMPTMILL, SYSTEMS
 from benchmarks.search.table import PLACES, section, split
 from benchmarks.search.world import FAMILIES
-from benchmarks.side_by_side.process import ROOT
 from benchmarks.side_by_side.table import write_section
+from benchmarks.system_process import ROOT
 from engine.local_model import LocalModelProcess
 
 _SYNTHETIC = {"seeds": 20, "budget": 2000, "train": 120, "val": 100}

@@ -23,6 +23,7 @@ from typing import Any
 
 from aiohttp import ClientSession, ClientTimeout, web
 
+from benchmarks.endpoint_process import input_closed, run
 from benchmarks.search.edits import reply_to
 from benchmarks.search.world import FAMILIES, World, right_answer, wrong_answer
 
@@ -171,24 +172,10 @@ async def serve() -> None:
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0, backlog=4096).start()
     print(runner.addresses[0][1], flush=True)
-    closed = asyncio.Event()
-    asyncio.get_running_loop().add_reader(
-        sys.stdin.fileno(), lambda: closed.set() if not sys.stdin.buffer.read1() else None
-    )
-    await closed.wait()
+    await input_closed()
     await app[_SESSION].close()
     await runner.cleanup()
 
 
-def main() -> None:
-    """Run on uvloop where it is installed."""
-    try:
-        import uvloop
-    except ImportError:
-        asyncio.run(serve())
-    else:
-        uvloop.run(serve())
-
-
 if __name__ == "__main__":
-    main()
+    run(serve)

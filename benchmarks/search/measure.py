@@ -6,7 +6,6 @@ import json
 import os
 import select
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,11 +14,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks.endpoint_process import endpoint_process
 from benchmarks.search.runner import Job
 from benchmarks.search.systems import System
 from benchmarks.search.world import FAMILIES
 from benchmarks.side_by_side.environment import NotInstalledError, python_of
-from benchmarks.side_by_side.process import ROOT, end_session
+from benchmarks.system_process import end_session, environ
 
 Line = dict[str, Any]
 
@@ -151,29 +151,12 @@ def tasks_folder(cache: Path) -> Path:
 @contextmanager
 def endpoint(upstream: Mapping[str, tuple[str, str]] | None = None) -> Iterator[str]:
     """Serve the worlds while the block runs, and real models behind the same address; give the address."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.search.endpoint", json.dumps(upstream or {})],
-        cwd=ROOT,
-        env=_environ(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdin is not None  # noqa: S101 - asked for above
-    assert process.stdout is not None  # noqa: S101 - asked for above
-    try:
-        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
-    finally:
-        process.stdin.close()
-        try:
-            process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            process.kill()
+    with endpoint_process("benchmarks.search.endpoint", json.dumps(upstream or {})) as (port,):
+        yield f"http://127.0.0.1:{port}"
 
 
 def _environ() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith("PYSPARK")} | {
-        "PYTHONPATH": str(ROOT),
+    return environ() | {
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "true",
         # Looking up prices of models that nobody knows would wait for a network.

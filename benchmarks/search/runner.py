@@ -7,12 +7,9 @@ here, because every system's environment runs this.
 
 from __future__ import annotations
 
-import http.client
-import importlib.metadata
 import json
 import os
 import sys
-import threading
 import time
 import traceback
 import urllib.request
@@ -22,9 +19,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
+from benchmarks.plain_client import PlainClient
 from benchmarks.search.problem import of_file, of_world
+from benchmarks.system_process import end, versions_line
 
 
 @dataclass(frozen=True)
@@ -113,25 +111,8 @@ class Task:
         return total / len(self.problem.holdout)
 
 
-class Asker:
-    """The cheapest client that the standard library has: a connection a thread, kept open."""
-
-    def __init__(self, base_url: str) -> None:
-        self._parts = urlsplit(base_url)
-        self._place = threading.local()
-
-    def ask(self, model: str, *messages: tuple[str, str]) -> str:
-        """Return the answer to messages of (role, content)."""
-        body = {"model": model, "messages": [{"role": role, "content": text} for role, text in messages]}
-        if not hasattr(self._place, "connection"):
-            self._place.connection = http.client.HTTPConnection(self._parts.hostname or "", self._parts.port)
-        headers = {"Content-Type": "application/json"}
-        self._place.connection.request("POST", f"{self._parts.path}/chat/completions", json.dumps(body), headers)
-        response = self._place.connection.getresponse()
-        raw = response.read()
-        if response.status != 200:
-            raise RuntimeError(f"HTTP {response.status}: {raw[:300]!r}")
-        return str(json.loads(raw)["choices"][0]["message"]["content"])
+class Asker(PlainClient):
+    """Asks a task's models, and scores what they answer."""
 
     def score(self, task: Task, row: int, output: str) -> tuple[float, str]:
         """Return an output's score and feedback: exact match, or the judge's verdict where the problem has one.
@@ -158,7 +139,7 @@ def run(search: Callable[[Task], str], packages: Sequence[str]) -> None:
     """Do a job; ``search`` returns the prompt that the system settled on. ``packages``: report their versions."""
     job = Job(**json.loads(sys.argv[1]))
     with os.fdopen(job.report_fd, "w", buffering=1) as report:
-        report.write(json.dumps({"versions": {name: _version(name) for name in packages}}) + "\n")
+        report.write(versions_line(packages))
 
         def one(number: int) -> None:
             task = Task(job, number)
@@ -171,13 +152,4 @@ def run(search: Callable[[Task], str], packages: Sequence[str]) -> None:
 
         with ThreadPoolExecutor(job.at_once) as pool:
             list(pool.map(one, job.numbers))
-    sys.stdout.flush()
-    # Not sys.exit: threads and JVMs that linger must not count against the next system.
-    os._exit(0)
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "none"
+    end()

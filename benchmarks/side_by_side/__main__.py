@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.side_by_side.measure import TABLES, Measured, Plan, install, measure
-from benchmarks.side_by_side.process import ROOT
 from benchmarks.side_by_side.systems import SYSTEMS
 from benchmarks.side_by_side.table import section, write_section
+from benchmarks.system_process import ROOT
 
 
 def main() -> None:

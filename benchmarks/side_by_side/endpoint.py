@@ -15,12 +15,12 @@ import asyncio
 import json
 import math
 import random
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from benchmarks.endpoint_process import input_closed, run
 from benchmarks.side_by_side import rows
 
 _BACKLOG = 4096
@@ -250,20 +250,8 @@ async def serve() -> None:
     model = Model()
     server = await loop.create_server(lambda: Connection(model, loop), "127.0.0.1", 0, backlog=_BACKLOG)
     print(server.sockets[0].getsockname()[1], type(loop).__module__, flush=True)
-    closed = asyncio.Event()
-    loop.add_reader(sys.stdin.fileno(), lambda: closed.set() if not sys.stdin.buffer.read1() else None)
-    await closed.wait()
-
-
-def main() -> None:
-    """Run on uvloop where it is installed, which halves the endpoint's share of the machine."""
-    try:
-        import uvloop
-    except ImportError:
-        asyncio.run(serve())
-    else:
-        uvloop.run(serve())
+    await input_closed()
 
 
 if __name__ == "__main__":
-    main()
+    run(serve)

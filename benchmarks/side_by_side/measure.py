@@ -20,13 +20,12 @@ from benchmarks.side_by_side.process import (
     Interruption,
     Program,
     Run,
-    end_session,
-    processes_of,
     python_workers,
     run,
 )
 from benchmarks.side_by_side.runner import Work
 from benchmarks.side_by_side.systems import BARE, QUOTA, Setting, System
+from benchmarks.system_process import end_session, processes_of
 
 TABLES = ("speed", "quota", "loss")
 # A quick run is for trying things out: a tenth of the rows, but enough for a worker to be in the middle of something.

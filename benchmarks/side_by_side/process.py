@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import select
 import shutil
-import signal
 import subprocess
 import time
 import urllib.request
@@ -16,10 +14,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from benchmarks.endpoint_process import endpoint_process
 from benchmarks.side_by_side.endpoint import Behaviour
 from benchmarks.side_by_side.runner import Work
+from benchmarks.system_process import end_session, environ, processes_of
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 # How often the endpoint is asked how far a run is, where something is to happen half way.
 _LOOK_EVERY_S = 0.05
 # A Spark session with its first Python workers takes 10 s on a quiet machine, and minutes on a busy one.
@@ -30,30 +29,16 @@ class EndpointProcess:
     """The endpoint as long as the ``with`` block runs."""
 
     def __init__(self, python: Path) -> None:
-        self._python = python
+        self._process = endpoint_process("benchmarks.side_by_side.endpoint", python=python)
 
     def __enter__(self) -> Self:
-        self._process = subprocess.Popen(
-            [str(self._python), "-m", "benchmarks.side_by_side.endpoint"],
-            cwd=ROOT,
-            env=_environ(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self._process.stdout is not None  # noqa: S101 - asked for above
-        port, self.loop = self._process.stdout.readline().split()
+        port, self.loop = self._process.__enter__()
         self._root = f"http://127.0.0.1:{port}"
         self.base_url = f"{self._root}/v1"
         return self
 
-    def __exit__(self, *_: object) -> None:
-        assert self._process.stdin is not None  # noqa: S101 - asked for above
-        self._process.stdin.close()
-        try:
-            self._process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
+    def __exit__(self, *error: object) -> None:
+        self._process.__exit__(*error)  # type: ignore[arg-type]
 
     def reset(self, behaviour: Behaviour) -> None:
         """Set the counters to zero, and how the endpoint behaves from now on."""
@@ -158,7 +143,7 @@ def _once(
         process = subprocess.Popen(
             [str(program.python), "-m", f"benchmarks.side_by_side.runners.{program.module}", described],
             cwd=work.folder,
-            env=_environ(),
+            env=environ(),
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -231,33 +216,6 @@ def _last_words(log: Path) -> str:
     return (reasons or lines or ["it ended without a word"])[-1][:300]
 
 
-def processes_of(session: int) -> dict[int, tuple[int, str]]:
-    """Return the live processes of a session: by pid, the parent's pid and the command line."""
-    found = {}
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        with contextlib.suppress(OSError, IndexError, ValueError):
-            # The command's name is in brackets and may hold blanks; state, ppid, pgrp and session follow it.
-            state, parent, _, owner = (entry / "stat").read_text().rsplit(")", 1)[1].split()[:4]
-            if int(owner) == session and state != "Z":
-                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                found[int(entry.name)] = int(parent), command
-    return found
-
-
-def end_session(session: int) -> None:
-    """End every process that a run started."""
-    for _ in range(50):
-        left = processes_of(session)
-        if not left:
-            return
-        for pid in left:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        time.sleep(0.05)
-
-
 def python_workers(session: int) -> list[int]:
     """Return the Spark Python workers of a run: children of a daemon that have its command line."""
     found = processes_of(session)
@@ -266,9 +224,3 @@ def python_workers(session: int) -> list[int]:
         for pid, (parent, command) in found.items()
         if "pyspark.daemon" in command and "pyspark.daemon" in found.get(parent, (0, ""))[1]
     ]
-
-
-def _environ() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith("PYSPARK")} | {
-        "PYTHONPATH": str(ROOT),
-    }

@@ -7,7 +7,6 @@ Nothing but the standard library is imported here, because every system's enviro
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
 import sys
@@ -16,6 +15,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
+
+from benchmarks.system_process import end, versions_line
 
 # Far above every measured row, so that no cache knows a measured row from warming up.
 _WARM_UP_FROM = 90_000_000
@@ -70,20 +71,11 @@ def run(start: Callable[[Work], System], packages: Sequence[str]) -> None:
         if work.warm_up_rows:
             system.evaluate(system.load(range(_WARM_UP_FROM, _WARM_UP_FROM + work.warm_up_rows)))
         data = system.load(range(work.rows))
-        report.write(json.dumps({"versions": {name: _version(name) for name in packages}}) + "\n")
+        report.write(versions_line(packages))
         if not sys.stdin.readline():
             os._exit(1)  # whoever wanted to measure is gone
         started = time.perf_counter()
         total, scored = system.evaluate(data)
         seconds = time.perf_counter() - started
         report.write(json.dumps({"seconds": seconds, "total": total, "scored": scored}) + "\n")
-    sys.stdout.flush()
-    # Not sys.exit: threads and JVMs that linger must not count against the next system.
-    os._exit(0)
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "none"
+    end()

@@ -14,6 +14,7 @@ import gepa
 from gepa.core.adapter import EvaluationBatch
 from gepa.strategies.proposal_sampling import IndependentSampling
 
+from benchmarks.search.gepa_watch import GepaWatch
 from benchmarks.search.runner import Asker, Task, run
 
 Batch = EvaluationBatch[dict[str, Any], str]
@@ -73,20 +74,6 @@ class Adapter:
         )
 
 
-class Watch:
-    """gepa's stopper, asked before every iteration: notes the best candidate so far, and never stops."""
-
-    def __init__(self, task: Task) -> None:
-        self._task = task
-
-    def __call__(self, state: Any) -> bool:
-        """Note the candidate that ``GEPAResult.best_candidate`` would be now."""
-        scores = [state.get_program_average_val_subset(number)[0] for number in range(len(state.program_candidates))]
-        best = max(range(len(scores)), key=scores.__getitem__)
-        self._task.returns(state.program_candidates[best]["instruction"])
-        return False
-
-
 class Quiet:
     """gepa's logger: nothing is printed."""
 
@@ -124,7 +111,7 @@ def search(task: Task) -> str:
         adapter=Adapter(task, asker, pool),
         reflection_lm=Reflection(asker),
         max_metric_calls=task.budget,
-        stop_callbacks=[Watch(task)],
+        stop_callbacks=[GepaWatch(task, "instruction")],
         sampling_strategy=IndependentSampling(proposals) if proposals > 1 else None,
         logger=Quiet(),
         seed=task.number,

@@ -12,6 +12,7 @@ import mlflow
 from mlflow.genai.optimize import GepaPromptOptimizer
 from mlflow.genai.scorers import scorer
 
+from benchmarks.search.gepa_watch import GepaWatch
 from benchmarks.search.runner import Asker, Task, run
 
 _NAME = "answer"
@@ -42,7 +43,7 @@ def search(task: Task) -> str:
         return mlflow.entities.Feedback(value=score, rationale=said)
 
     train, val = ([_record(task, number) for number in part] for part in (task.train, task.val))
-    watch = _Watch(task)
+    watch = GepaWatch(task, _NAME)
     optimizer = GepaPromptOptimizer(
         "openai:/reflection",
         max_metric_calls=task.budget,
@@ -60,19 +61,6 @@ def search(task: Task) -> str:
     best = str(found.optimized_prompts[0].template)
     task.returns(best)
     return best
-
-
-class _Watch:
-    """gepa's stopper, asked before every iteration: notes the best candidate so far, and never stops."""
-
-    def __init__(self, task: Task) -> None:
-        self._task = task
-
-    def __call__(self, state: Any) -> bool:
-        scores = [state.get_program_average_val_subset(number)[0] for number in range(len(state.program_candidates))]
-        best = max(range(len(scores)), key=scores.__getitem__)
-        self._task.returns(state.program_candidates[best][_NAME])
-        return False
 
 
 def _record(task: Task, number: int) -> dict[str, Any]:

@@ -16,7 +16,6 @@ from engine.proposers.reflection_client import ReflectionClient
 from engine.record import StepLine
 from engine.rows import Row
 from engine.search.budget import Budget
-from engine.search.history import History
 from engine.search.loop import Search, SearchResult
 from engine.session import SparkSettings, ship_udfs, spark_session
 from engine.settings import BudgetSettings, SearchSettings
@@ -74,16 +73,8 @@ def search(task: Task) -> str:
 
 def _best_at(found: SearchResult, line: StepLine) -> str:
     """Return the text of the prompt that led when a step had ended."""
-    history: History = found.history
-    label = getattr(line, "best_label", "")
-    if label:
-        return str(next(one for one in history.candidates if one.label == label).prompt.text())
-    best = history.seed
-    for candidate in history.candidates:
-        difference = history.paired_difference(candidate, best) if candidate.val else None
-        if candidate.step <= line.step and difference is not None and difference > 0:
-            best = candidate
-    return str(best.prompt.text())
+    history = found.history
+    return str(next(one for one in history.candidates if one.label == line.best_label).prompt.text())
 
 
 def _session() -> Any:

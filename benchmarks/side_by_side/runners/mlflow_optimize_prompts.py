@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import http.client
-import json
 import os
-import threading
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
 
 import mlflow
 from mlflow.genai.optimize import BasePromptOptimizer, PromptOptimizerOutput
 from mlflow.genai.scorers import scorer
 
+from benchmarks.plain_client import PlainClient
 from benchmarks.side_by_side import rows
 from benchmarks.side_by_side.runner import Scored, Work, run
 
@@ -96,22 +93,8 @@ def _openai(base_url: str, settings: dict[str, Any]) -> Callable[[str], str]:
 
 
 def _plain(base_url: str) -> Callable[[str], str]:
-    """The cheapest client that the standard library has: a connection a thread, kept open."""
-    place = threading.local()
-    parts = urlsplit(base_url)
-
-    def ask(prompt: str) -> str:
-        if not hasattr(place, "connection"):
-            place.connection = http.client.HTTPConnection(parts.hostname or "", parts.port)
-        body = json.dumps({"model": "model", "messages": [{"role": "user", "content": prompt}]})
-        place.connection.request("POST", f"{parts.path}/chat/completions", body, {"Content-Type": "application/json"})
-        response = place.connection.getresponse()
-        raw = response.read()
-        if response.status != 200:
-            raise RuntimeError(f"HTTP {response.status}")
-        return str(json.loads(raw)["choices"][0]["message"]["content"])
-
-    return ask
+    client = PlainClient(base_url)
+    return lambda prompt: client.ask("model", ("user", prompt))
 
 
 if __name__ == "__main__":

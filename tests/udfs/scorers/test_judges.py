@@ -216,7 +216,7 @@ def test_judge_ids_tell_questions_apart():
 
 
 def test_judge_ids_are_stable():
-    """These identities stand in ledgers: when one changes, raise judges.VERSION and put the new one here."""
+    """These identities stand in ledgers: when one changes, raise judge_question.VERSION and put the new one here."""
     assert {judge.name + str(sorted(judge.needs)): judge.judge_id[:16] for judge in JUDGES} == STABLE_IDS
 
 

@@ -17,13 +17,12 @@ from typing import Any, cast
 import numpy as np
 from pyspark.sql import SparkSession
 
-from engine import registry
+from engine import judge_noise, registry
 from engine.config import AppConfig, PromptOptimizationModel
 from engine.coverage import allowed_unscored, coverage_error
 from engine.errors import InputError
 from engine.estimate import ANSWER_TOKENS, VERDICT_TOKENS, Estimate, part
 from engine.evaluate import Evaluation, check_rows
-from engine.judge_check import measured
 from engine.judge_check.findings import Rounds, judge_report
 from engine.judge_check.labels import Labelled, label_scores, labels_in_file, labels_in_rows
 from engine.judge_check.report import FILE_NAME, JudgeCheck, JudgeReport
@@ -129,7 +128,7 @@ class PreparedCheck:
             endpoints=(self.target, judge),
         )
         noise = {report.judge_id: report.repeat.noise_variance for report in reports if report.repeat}
-        mixed = measured.mixed_noise_variance(self.mix, lambda judge: noise.get(judge.judge_id, 0.0))
+        mixed = judge_noise.mixed_noise_variance(self.mix, lambda judge: noise.get(judge.judge_id, 0.0))
         found = JudgeCheck(
             optimization=self.settings.name,
             rows=len(self.rows),
@@ -192,7 +191,7 @@ class PreparedCheck:
                 seed=self.settings.search.seed,
             )
             if report.repeat is not None:
-                measured.keep(
+                judge_noise.keep(
                     self.storage,
                     judge,
                     answers=report.repeat.agreement.of,

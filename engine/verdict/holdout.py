@@ -18,6 +18,7 @@ from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
 from engine.evaluate import Evaluation
 from engine.gate import BETTER, NO_WORSE, RaceEnd, deciding
+from engine.judge_noise import noise_variance
 from engine.record import LookLine
 from engine.settings import GateSettings
 from engine.statistics import Differences
@@ -51,9 +52,10 @@ class RaceOutcome:
 class HoldoutRace:
     """A race of ``challengers`` (best first by val) against ``seed`` over at most ``rows`` rows of ``holdout``.
 
-    ``allowance`` is asked before each round. ``source_scores`` returns, for rows, a frame of ``row_id`` and ``score``
-    of the recorded answers; without it ``no_worse`` can't be asked. ``labels`` name the challengers to people. Counts
-    the pairs that it asks in the evaluation's ``usage``.
+    ``allowance`` is asked before each round. ``source_scores`` returns, for rows, a frame of ``row_id``, ``score`` and
+    ``output`` of the recorded answers; without it ``no_worse`` can't be asked. ``labels`` name the challengers to
+    people. Counts the pairs that it asks in the evaluation's ``usage``. Allows for the noise of judges that was
+    measured under the evaluation's storage root.
     """
 
     evaluation: Evaluation
@@ -80,7 +82,7 @@ class HoldoutRace:
         looks = sum(size > 0 for size in sizes)
         level = Level(self.settings.alpha, looks, largest_weight, self.rng_seed)
         race = Race([prompt.candidate_id for prompt in self.challengers], level, planned_rows=planned)
-        found = Gathered()
+        found = Gathered(noise_variance(self.evaluation.storage, self.evaluation.mix))
         wanted = rows_to_see(placed, self.slices) if looks > 1 else {}
         lines: list[LookLine] = []
         asked_rows = asked_pairs = 0
@@ -110,7 +112,7 @@ class HoldoutRace:
             for name in (BETTER, NO_WORSE)
             if (claim := self._claim(name, found, leader.candidate_id)) is not None
         }
-        end = RaceEnd(standing, level, claims, look.last, planned, tuple(lines), found.source_score)
+        end = RaceEnd(standing, level, claims, look.last, planned, tuple(lines), found.source_score, found.judge_noise)
         saved = planned * (1 + len(self.challengers)) - asked_pairs
         result = reduce(DataFrame.unionByName, found.results)
         return RaceOutcome(end, leader, result, asked.drop("_round"), saved)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
 from engine.judge_check.agreement import cohens_kappa, label_agreement, order_effect, repeatability
-from engine.judge_check.measured import mixed_noise_variance
+from engine.judge_noise import mixed_noise_variance
 from udfs.endpoint import Endpoint
 from udfs.scorers import build_mix
 

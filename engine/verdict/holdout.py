@@ -16,6 +16,7 @@ from pyspark.sql import DataFrame
 from engine.coverage import covered
 from engine.evaluate import Evaluation
 from engine.gate import BETTER, NO_WORSE, RaceEnd, deciding
+from engine.judge_noise import noise_variance
 from engine.record import LookLine
 from engine.settings import GateSettings
 from engine.statistics import Differences
@@ -73,9 +74,10 @@ class RaceForm:
 class HoldoutRace:
     """A race of ``challengers`` (best first by val) against ``seed`` over at most ``rows`` rows of ``holdout``.
 
-    ``allowance`` is asked before each round. ``source_scores`` returns, for rows, a frame of ``row_id`` and ``score``
-    of the recorded answers; without it ``no_worse`` can't be asked. ``labels`` name the challengers to people. Counts
-    the pairs that it asks in the evaluation's ``usage``.
+    ``allowance`` is asked before each round. ``source_scores`` returns, for rows, a frame of ``row_id``, ``score`` and
+    ``output`` of the recorded answers; without it ``no_worse`` can't be asked. ``labels`` name the challengers to
+    people. Counts the pairs that it asks in the evaluation's ``usage``. Allows for the noise of judges that was
+    measured under the evaluation's storage root.
     """
 
     evaluation: Evaluation
@@ -101,7 +103,7 @@ class HoldoutRace:
         rounds = self._rounds()
         level = self._level(rounds)
         race = Race([prompt.candidate_id for prompt in self.challengers], level, planned_rows=rounds.planned)
-        found = Gathered()
+        found = self._gathered()
         lines: list[LookLine] = []
         for look, asked in self._looks(race, rounds, found):  # noqa: B007 - the last is used below
             standing = race.after(look)
@@ -118,7 +120,7 @@ class HoldoutRace:
         rounds = self._rounds()
         level = self._level(rounds)
         tryout = Tryout([prompt.candidate_id for prompt in self.challengers], level, planned_rows=rounds.planned)
-        found = Gathered()
+        found = self._gathered()
         lines: dict[str, list[LookLine]] = {name: [] for name in tryout.active}
         ends: dict[str, RaceEnd] = {}
         for look, asked in self._looks(tryout, rounds, found):  # noqa: B007 - the last is used below
@@ -136,6 +138,9 @@ class HoldoutRace:
     def _rounds(self) -> Rounds:
         sizes = [self.rows] if self.form.one_look else look_sizes(self.rows)
         return place(self.holdout, self.holdout_rows, sizes)
+
+    def _gathered(self) -> Gathered:
+        return Gathered(noise_variance(self.evaluation.storage, self.evaluation.mix))
 
     def _level(self, rounds: Rounds) -> Level:
         return Level(self.settings.alpha, rounds.looks, rounds.largest_weight, self.rng_seed)
@@ -199,8 +204,17 @@ class HoldoutRace:
             for name in (BETTER, NO_WORSE)
             if (claim := self._claim(name, found, standing.leader)) is not None
         }
-        cut_short, source = look.cut_short, found.source_score
-        return RaceEnd(standing, level, claims, look.last, planned, tuple(lines), source, cut_short=cut_short)
+        return RaceEnd(
+            standing,
+            level,
+            claims,
+            look.last,
+            planned,
+            tuple(lines),
+            found.source_score,
+            cut_short=look.cut_short,
+            judge_noise=found.judge_noise,
+        )
 
     def _source(self, rows: DataFrame) -> DataFrame | None:
         return self.source_scores(rows) if self.source_scores is not None else None

@@ -53,7 +53,7 @@ class RecordedAnswers:
         return cls(replace(evaluation, mix=mix), allowance) if _any_recorded(rows) else None
 
     def scores(self, rows: DataFrame) -> DataFrame:
-        """Return ``row_id`` and ``score`` of the rows that hold a recorded answer.
+        """Return ``row_id``, ``score`` and ``output`` of the rows that hold a recorded answer.
 
         Raises:
             EvaluationError: the job failed.
@@ -62,7 +62,7 @@ class RecordedAnswers:
         scored = self.evaluation.given(
             recorded, _recorded(), name="recorded", total=recorded.count(), allowance=self.allowance()
         )
-        return scored.select("row_id", "score")
+        return scored.select("row_id", "score", "output")
 
 
 def check_recorded(rows: DataFrame, question: str) -> None:

@@ -114,8 +114,8 @@ class PromptOptimizationModel(Settings):
         if len(self.prompts) > 1:
             names = ", ".join(prompt.name for prompt in self.prompts)
             raise ConfigError(
-                f"optimization {self.name!r}: has several prompts ({names}), and an endpoint takes one; name the program "
-                "that they belong to with predict_fn: package.module:function, or keep one"
+                f"optimization {self.name!r}: has several prompts ({names}), and an endpoint takes one; name the "
+                "program that they belong to with predict_fn: package.module:function, or keep one"
             )
         return self.prompts[0]
 

@@ -165,8 +165,12 @@ class ProgramThreads:
         """Have MLflow answer with candidates; a worker without MLflow has no program that could ask it."""
         if registry is None or importlib.util.find_spec("mlflow") is None:
             return
-        from udfs.registry_in_place import put_in_place
-
+        try:
+            from udfs.registry_in_place import put_in_place
+        except ImportError as error:
+            # Stores of others are a part of MLflow that is not promised to stay; current_prompt needs nothing of it.
+            log.warning("%s: in this MLflow load_prompt can't answer with candidates; use current_prompt", error)
+            return
         put_in_place(registry)
         self._registry = registry
 

@@ -23,6 +23,7 @@ from engine.coverage import allowed_unscored, coverage_error
 from engine.errors import InputError
 from engine.estimate import ANSWER_TOKENS, Estimate, judge_part, mean, message_tokens, part, subject
 from engine.evaluate import Evaluation, check_rows
+from engine.given_parts import load_parts
 from engine.judge_check.findings import Rounds, judge_report
 from engine.judge_check.labels import Labelled, label_scores, labels_in_file, labels_in_rows
 from engine.judge_check.report import FILE_NAME, JudgeCheck, JudgeReport
@@ -45,6 +46,7 @@ from udfs.errors import ErrorKind
 from udfs.files import write_whole
 from udfs.program import Program
 from udfs.prompt import Prompt
+from udfs.prompt_set import PromptSet
 from udfs.rollout import Rollout
 from udfs.scorers import build_mix
 from udfs.scorers.protocol import Comparing, Judge, Weighted
@@ -233,7 +235,10 @@ def prepare(
     target = target_of(settings)
     is_program = isinstance(target, Program)
     seed = seed_prompt(settings, needs_variables=not is_program)
-    prompts = tuple(registry.load_file_or_uri(place) for place in places) or (seed,)
+    if isinstance(seed, PromptSet):
+        prompts: tuple[Prompt, ...] = tuple(load_parts(places, seed).values()) or (seed,)
+    else:
+        prompts = tuple(registry.load_file_or_uri(place) for place in places) or (seed,)
     mix = build_mix(settings.scorers, settings.scorer_model.endpoint() if settings.scorer_model else None)
     check = settings.judge_check
     if rows is not None:

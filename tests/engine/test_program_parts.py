@@ -7,8 +7,10 @@ import mlflow
 import planted_world as world
 import pytest
 
+from engine import challenge
 from engine.config import AppConfig
-from engine.errors import ConfigError
+from engine.errors import ConfigError, InputError
+from engine.given_prompts import GivenPrompts
 from engine.migration import prepare
 from engine.scripted_endpoint import ScriptedEndpoint
 
@@ -54,6 +56,16 @@ def config(folder, model, other, *, prompt="[think, *shout]", predict_fn="parts_
     return AppConfig.from_file(path)
 
 
+def judge_written_parts(app, settings, spark, folder):
+    """Judge two programs: one with both parts new, one with the part that changes nothing."""
+    for name, text in (("think", THINK_BETTER), ("shout", world.GOOD)):
+        (folder / f"{name}.txt").write_text(text)
+    think, shout = (f"{name}={folder}/{name}.txt" for name in ("think", "shout"))
+    prepared = challenge.prepare(app, settings, [think, shout, think], spark=spark, run_dir=str(folder / "gate"))
+    assert challenge.foreseen(prepared).calls_high == 3 * 120
+    return challenge.judged(prepared)
+
+
 def test_two_prompts_of_an_unchanged_agent_are_optimized_and_promoted_together(spark, tmp_path, monkeypatch):
     """The agent knows load_prompt alone, and workers get its module; both prompts get the alias and a diff."""
     monkeypatch.syspath_prepend(tmp_path)
@@ -65,6 +77,7 @@ def test_two_prompts_of_an_unchanged_agent_are_optimized_and_promoted_together(s
         assert (len(model.calls), estimate.calls_high > 0) == (0, True)
         result = settings.optimize(spark=spark, run_dir=str(tmp_path / "run"))
         assert len(model.answered) == 2 * result.record.result["metric_calls"]
+        gated = judge_written_parts(app, settings, spark, tmp_path)
     found = json.loads(Path(result.run_dir, "result.json").read_text())
     assert found["status"] == "promoted", result.record.verdict
     assert "prompt" not in found
@@ -80,6 +93,11 @@ def test_two_prompts_of_an_unchanged_agent_are_optimized_and_promoted_together(s
     report = Path(result.run_dir, "report.html").read_text()
     assert "<h3>main.app.think</h3>" in report
     assert "<h3>shout</h3>" in report
+    assert [(one.place, one.status) for one in gated.prompts] == [
+        (f"think={tmp_path}/think.txt shout={tmp_path}/shout.txt", "promoted"),
+        (f"think={tmp_path}/think.txt", "kept"),
+    ]
+    assert gated.current == "think, shout"
 
 
 @pytest.mark.parametrize(
@@ -122,3 +140,19 @@ def test_what_is_wrong_with_prompts_and_program_is_told_with_file_and_line(tmp_p
         config(tmp_path, model, model, prompt=prompt, predict_fn=predict_fn)
     assert said in str(error.value)
     assert "config.yaml:" in str(error.value)
+
+
+def test_parts_are_named_and_the_current_ones_once(tmp_path):
+    """What names no part of the program, or one twice, is told with the mend."""
+    with ScriptedEndpoint(target) as model:
+        app = config(tmp_path, model, model, predict_fn="json:dumps")
+    settings = app.optimizations.prompt_optimizations["migrate_shout"]
+    for places, current, said in (
+        (["new.txt"], None, "names none of the program's prompts (think, shout); write one as part=FILE_OR_URI"),
+        (["thnk=new.txt"], None, "names none"),
+        (["think=nowhere.txt"], None, "nowhere.txt can't be read"),
+        ([], ["think=a.txt", "think=b.txt"], "given twice"),
+    ):
+        with pytest.raises(InputError) as error:
+            GivenPrompts.load(settings, places, current=current, of_program=True)
+        assert said in str(error.value)

@@ -227,7 +227,7 @@ def _with_references(source: YamlSource) -> dict[str, Any]:
 def _prompts_by_name(written: Any, pool: Any, source: YamlSource, at: tuple[str, ...]) -> Any:
     """Replace names of prompts by what ``prompts`` has under them, in a list and alone."""
     if isinstance(written, list):
-        places = [(*at, number) for number in range(len(written))]
+        places: list[tuple[str | int, ...]] = [(*at, number) for number in range(len(written))]
         return [
             _by_name(one, pool, source.where(place), ".".join(map(str, place))) if isinstance(one, str) else one
             for one, place in zip(written, places, strict=True)

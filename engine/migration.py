@@ -15,11 +15,12 @@ from engine import registry
 from engine.config import AppConfig, PromptOptimizationModel
 from engine.errors import ConfigError, PromptmillError
 from engine.estimate import Estimate, estimate, pair_tokens
-from engine.evaluate import Evaluation, check_rows
+from engine.evaluate import Evaluation
 from engine.judge_noise import doubts
 from engine.ledger_compaction import compact_if_worthwhile
 from engine.ledger_join import Reuse
 from engine.ledger_uses import record_savings
+from engine.needs import check_rows
 from engine.outcome import OptimizationResult, Outcome, run_settings
 from engine.progress import Progress
 from engine.proposers.build import build_proposers, check_proposers

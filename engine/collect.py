@@ -26,7 +26,7 @@ from engine import registry
 from engine.collect_inputs import input_rows
 from engine.collected import CollectedRows
 from engine.config import AppConfig, PromptOptimizationModel
-from engine.config_sections import LLMModel
+from engine.config import LLMModel
 from engine.coverage import allowed_unscored
 from engine.errors import ConfigError, CoverageError, EvaluationError, InputError, PromptmillError
 from engine.evaluate import Evaluation

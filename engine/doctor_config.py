@@ -12,7 +12,7 @@ from udfs.errors import CallError, InputError
 
 if TYPE_CHECKING:
     from engine.config import AppConfig, PromptOptimizationModel
-    from engine.config_sections import DatasetModel, LLMModel, TracesModel
+    from engine.config import DatasetModel, LLMModel, TracesModel
 
 
 def checks_of(config: AppConfig) -> list[Check]:

@@ -13,7 +13,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from engine import registry
 from engine.config import AppConfig, PromptOptimizationModel
-from engine.config_sections import PromptModel
+from engine.config import PromptModel
 from engine.errors import ConfigError, PromptmillError
 from engine.estimate import Estimate, estimate, pair_tokens
 from engine.evaluate import Evaluation, check_rows

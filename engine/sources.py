@@ -16,7 +16,7 @@ from mlflow.exceptions import MlflowException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
-from engine.config_sections import DatasetModel, TracesModel
+from engine.config import DatasetModel, TracesModel
 from engine.errors import ConfigError, InputError
 from engine.rows import defects, rows_from_frame, rows_from_records
 from engine.storage import Storage, spark_path

@@ -27,9 +27,10 @@ _UNTOUCHED = frozenset(
         "scorers",
         "default_template",
         "template",
-        "tools",
     }
 )
+# What is read of an agent; its tools and its memory have variables, too.
+_OF_AGENTS = frozenset({"name", "model", "prompt"})
 
 
 class Secret(Exception):  # noqa: N818 - a finding, not a defect
@@ -126,8 +127,10 @@ class _Resolver:
         if is_variable(value):
             found = self._resolved(value, at)
         elif isinstance(value, dict):
+            is_agent = at[-1:] == ("agent",) or (len(at) == 2 and at[0] == "agents")
             found = {
-                key: one if key in _UNTOUCHED else self.below(one, (*at, str(key))) for key, one in value.items()
+                key: one if key in _UNTOUCHED or (is_agent and key not in _OF_AGENTS) else self.below(one, (*at, str(key)))
+                for key, one in value.items()
             }
         elif isinstance(value, list):
             found = [self.below(one, (*at, number)) for number, one in enumerate(value)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,7 +90,7 @@ def parse_yaml(text: str, *, path: str = "<text>", params: Mapping[str, Any] | N
         finally:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
-        raise ConfigError(_syntax(error, path)) from error
+        raise ConfigError(_syntax(error, path, text)) from error
     except (yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid YAML: {error or type(error).__name__}") from error
     except (ValueError, LookupError, AttributeError, TypeError, OverflowError) as error:
@@ -103,26 +104,28 @@ def parse_yaml(text: str, *, path: str = "<text>", params: Mapping[str, Any] | N
     return YamlSource(path, values, node, tuple(remarks))
 
 
-def _syntax(error: yaml.MarkedYAMLError, path: str) -> str:
+def _syntax(error: yaml.MarkedYAMLError, path: str, text: str) -> str:
     mark = error.problem_mark or error.context_mark
     place = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else path
     problem = str(error.problem or error.context)
     if "another document" in problem:
         return f"{place}: a second document begins here; a configuration is one, so take the line --- out"
     if "undefined alias" in problem:
-        return f"{place}: {_word_at(mark)} is an alias, and no anchor before it has this name; define &name above it"
-    if "cannot start any token" in problem and _word_at(mark)[:1] in {"", "\t"}:
+        return f"{place}: {_word_at(mark, text)} is an alias, and no anchor before it has this name; define &name above it"
+    if "cannot start any token" in problem and _rest_of_line(mark, text).startswith("\t"):
         return f"{place}: a tab stands here; YAML is indented with spaces"
     return f"{place}: not valid YAML: {problem}"
 
 
-def _word_at(mark: yaml.Mark | None) -> str:
-    """Return the word that begins at a mark, as far as the parser kept the text."""
-    text = getattr(mark, "buffer", None)
-    if mark is None or not text:
-        return ""
-    rest: str = text[mark.pointer :]
-    return rest if rest[:1] == "\t" else rest.split(maxsplit=1)[0].rstrip("\0,]}") if rest.strip() else ""
+def _word_at(mark: yaml.Mark | None, text: str) -> str:
+    """Return the word that begins at a mark, such as an alias."""
+    return (_rest_of_line(mark, text).split() or ["it"])[0].rstrip(",]}:")
+
+
+def _rest_of_line(mark: yaml.Mark | None, text: str) -> str:
+    # The parsers count lines as YAML does, not as Python: a form feed ends none.
+    lines = re.split(r"\r\n|[\r\n\x85\u2028\u2029]", text)
+    return lines[mark.line][mark.column :] if mark is not None and mark.line < len(lines) else ""
 
 
 def _check(node: yaml.Node, path: str, sizes: dict[int, int], opened: tuple[int, ...]) -> int:

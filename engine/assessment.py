@@ -13,13 +13,14 @@ from pyspark.sql import DataFrame, SparkSession
 from engine.config import AppConfig, PromptOptimizationModel
 from engine.errors import ConfigError
 from engine.estimate import Estimate, estimate_given
-from engine.evaluate import Evaluation, check_rows
+from engine.evaluate import Evaluation
 from engine.given_prompts import GivenPrompts, distinct
 from engine.judge_noise import doubts
 from engine.ledger_compaction import compact_if_worthwhile
 from engine.ledger_join import Reuse
 from engine.ledger_uses import record_savings
 from engine.migration import default_run_dir, fingerprint
+from engine.needs import check_rows
 from engine.program import ship_program, target_of
 from engine.progress import Progress
 from engine.rows import local_rows

@@ -45,9 +45,11 @@ class GivenPrompts:
         """
         configured = seed_prompt(settings, needs_variables=not of_program)
         held = [current] if isinstance(current, str) else list(current or ())
+        base: Prompt
+        named: Mapping[str, Prompt]
         if isinstance(configured, PromptSet):
             base, place = current_parts(held, configured)
-            named: Mapping[str, Prompt] = load_parts(places, configured)
+            named = load_parts(places, configured)
         else:
             if len(held) > 1:
                 raise InputError(f"the current prompt is one, and {len(held)} are given: {', '.join(held)}; give one")

@@ -16,11 +16,12 @@ from engine.config import AppConfig, PromptOptimizationModel
 from engine.config import PromptModel
 from engine.errors import ConfigError, PromptmillError
 from engine.estimate import Estimate, estimate, pair_tokens
-from engine.evaluate import Evaluation, check_rows
+from engine.evaluate import Evaluation
 from engine.judge_noise import doubts
 from engine.ledger_compaction import compact_if_worthwhile
 from engine.ledger_join import Reuse
 from engine.ledger_uses import record_savings
+from engine.needs import check_rows
 from engine.outcome import OptimizationResult, Outcome, run_settings
 from engine.parts import parts_of
 from engine.program import ship_program, target_of

@@ -22,7 +22,8 @@ from engine.config import AppConfig, PromptOptimizationModel
 from engine.coverage import allowed_unscored, coverage_error
 from engine.errors import InputError
 from engine.estimate import ANSWER_TOKENS, Estimate, judge_part, mean, message_tokens, part, subject
-from engine.evaluate import Evaluation, check_rows
+from engine.evaluate import Evaluation
+from engine.given_answers import score_answers
 from engine.given_parts import load_parts
 from engine.judge_check.findings import Rounds, judge_report
 from engine.judge_check.labels import Labelled, label_scores, labels_in_file, labels_in_rows
@@ -31,6 +32,7 @@ from engine.ledger_compaction import compact_if_worthwhile
 from engine.ledger_join import Reuse
 from engine.ledger_uses import record_savings
 from engine.migration import default_run_dir, fingerprint, seed_prompt
+from engine.needs import check_rows
 from engine.program import ship_program, target_of
 from engine.progress import Progress
 from engine.rows import Row
@@ -166,10 +168,10 @@ class PreparedCheck:
         return list(found.values()), sum(rollout.output is None for _, rollout in lines)
 
     def _measure(self, judging: Evaluation, answers: list[tuple[Row, str]]) -> tuple[JudgeReport, ...]:
-        first = judging.verdicts(answers, stage=_ROUNDS[0])
-        again = replace(judging, verdict_sample=1).verdicts(answers, stage=_ROUNDS[1])
+        first = score_answers(judging, answers, stage=_ROUNDS[0])
+        again = score_answers(replace(judging, verdict_sample=1), answers, stage=_ROUNDS[1])
         turned = tuple(replace(w, scorer=w.scorer.swapped()) for w in judging.mix if isinstance(w.scorer, Comparing))
-        swapped = replace(judging, mix=turned).verdicts(answers, stage=_ROUNDS[2]) if turned else None
+        swapped = score_answers(replace(judging, mix=turned), answers, stage=_ROUNDS[2]) if turned else None
         for stage, rollouts in zip(_ROUNDS, (first, again, swapped), strict=True):
             self._check_coverage(rollouts or first, stage)
         rounds = Rounds(answers, first, again, swapped)

@@ -168,7 +168,7 @@ def _prepare(
     state = RunState.open(place, _fingerprint(settings, seed, llm, inputs_path))
     storage = Storage.at(app.storage.root, state.run_dir)
     found = input_rows(session, inputs_path, seed.variables, settings.slices)
-    rows = keep_rows(session, found, storage, seed.variables, source=f"inputs {inputs_path}")
+    rows = keep_rows(session, found, storage, seed.needs, source=f"inputs {inputs_path}")
     refuse_session_keys(rows)
     total = rows.count()
     if not total:

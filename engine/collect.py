@@ -25,8 +25,7 @@ from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 from engine import registry
 from engine.collect_inputs import input_rows
 from engine.collected import CollectedRows
-from engine.config import AppConfig, PromptOptimizationModel
-from engine.config import LLMModel
+from engine.config import AppConfig, LLMModel, PromptOptimizationModel
 from engine.coverage import allowed_unscored
 from engine.errors import ConfigError, CoverageError, EvaluationError, InputError, PromptmillError
 from engine.evaluate import Evaluation

@@ -85,7 +85,9 @@ class SecretScope:
         try:
             found = WorkspaceClient().secrets.get_secret(self.scope, self.key).value
         except (DatabricksError, ValueError) as error:  # ValueError: no credentials for any workspace
-            raise InputError(f"{self.origin} can't be read: {error}; check scope, key and the right to read it") from error
+            raise InputError(
+                f"{self.origin} can't be read: {error}; check scope, key and the right to read it"
+            ) from error
         return Secret(base64.b64decode(found or "").decode())
 
 

@@ -165,7 +165,11 @@ class _Reader:
     def _has_no_model(self, key: str, agent: Any) -> bool:
         """Tell of an agent that answers through a space of its own; it is no mistake unless it is to be optimized."""
         model = agent.get("model") if isinstance(agent, dict) else None
-        if not isinstance(model, dict) or "name" in model or not any(part.startswith("genie") for part in map(str, model)):
+        if (
+            not isinstance(model, dict)
+            or "name" in model
+            or not any(part.startswith("genie") for part in map(str, model))
+        ):
             return False
         self._remarks.note(self._source.where(("agents", key)), f"agents.{key} answers with no model, and is not read")
         return True
@@ -211,7 +215,10 @@ class _Reader:
         if entries is None:
             entries = section["prompt_optimizations"] = {}
         if isinstance(entries, dict):
-            written = {**{key: (one, True) for key, one in entries.items()}, **{k: (one, False) for k, one in bare.items()}}
+            written = {
+                **{key: (one, True) for key, one in entries.items()},
+                **{k: (one, False) for k, one in bare.items()},
+            }
             names = [one.get("name") for one, _ in written.values() if isinstance(one, dict)]
             section["prompt_optimizations"] = {
                 key: self._entry(key, one, names, nested=nested) if isinstance(one, dict) else one
@@ -225,7 +232,9 @@ class _Reader:
         entry = dict(written)
         if isinstance(entry.get("agent"), str):
             place = (*at, "agent")
-            entry["agent"] = references.by_name(entry["agent"], self._agents, self._source.where(place), ".".join(place))
+            entry["agent"] = references.by_name(
+                entry["agent"], self._agents, self._source.where(place), ".".join(place)
+            )
         elif "agent" in entry:
             entry["agent"] = self._agent(entry["agent"], (*at, "agent"))
         if "dataset" in entry:

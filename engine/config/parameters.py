@@ -140,9 +140,7 @@ class _Values:
             scalar.tag, scalar.value = found.tag, found.value
             return
         self._tell_of_others(scalar.value, place)
-        scalar.value = _REFERENCE.sub(
-            lambda found: found["escaped"] or self._value(found, place).value, scalar.value
-        )
+        scalar.value = _REFERENCE.sub(lambda found: found["escaped"] or self._value(found, place).value, scalar.value)
 
     def check_used(self) -> None:
         """Make sure that every parameter that was given is declared or used.

@@ -129,7 +129,9 @@ class _Resolver:
         elif isinstance(value, dict):
             is_agent = at[-1:] == ("agent",) or (len(at) == 2 and at[0] == "agents")
             found = {
-                key: one if key in _UNTOUCHED or (is_agent and key not in _OF_AGENTS) else self.below(one, (*at, str(key)))
+                key: one
+                if key in _UNTOUCHED or (is_agent and key not in _OF_AGENTS)
+                else self.below(one, (*at, str(key)))
                 for key, one in value.items()
             }
         elif isinstance(value, list):

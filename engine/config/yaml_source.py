@@ -59,6 +59,15 @@ def read_yaml(path: str | Path, params: Mapping[str, Any] | None = None) -> Yaml
     Raises:
         ConfigError: it can't be read, or is not one YAML mapping.
     """
+    return parse_yaml(read_text(path), path=str(path), params=params)
+
+
+def read_text(path: str | Path) -> str:
+    """Read the file's text.
+
+    Raises:
+        ConfigError: it can't be read, or is too big for a configuration.
+    """
     try:
         size = Path(path).stat().st_size
         if size > _MOST_BYTES and Path(path).is_file():
@@ -66,10 +75,10 @@ def read_yaml(path: str | Path, params: Mapping[str, Any] | None = None) -> Yaml
                 f"{path}: has {size / 1e6:,.0f} MB, and a configuration may have {_MOST_BYTES / 1e6:.0f}; put the rows "
                 "of its data sets into files, and name them with dataset.path"
             )
-        text = Path(path).read_text(encoding="utf-8-sig")
+        with Path(path).open(encoding="utf-8-sig", newline="") as file:
+            return file.read()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: can't be read: {error}; give the path of a configuration file") from error
-    return parse_yaml(text, path=str(path), params=params)
 
 
 def parse_yaml(text: str, *, path: str = "<text>", params: Mapping[str, Any] | None = None) -> YamlSource:
@@ -111,7 +120,9 @@ def _syntax(error: yaml.MarkedYAMLError, path: str, text: str) -> str:
     if "another document" in problem:
         return f"{place}: a second document begins here; a configuration is one, so take the line --- out"
     if "undefined alias" in problem:
-        return f"{place}: {_word_at(mark, text)} is an alias, and no anchor before it has this name; define &name above it"
+        return (
+            f"{place}: {_word_at(mark, text)} is an alias, and no anchor before it has this name; define &name above it"
+        )
     if "cannot start any token" in problem and _rest_of_line(mark, text).startswith("\t"):
         return f"{place}: a tab stands here; YAML is indented with spaces"
     return f"{place}: not valid YAML: {problem}"
@@ -123,9 +134,13 @@ def _word_at(mark: yaml.Mark | None, text: str) -> str:
 
 
 def _rest_of_line(mark: yaml.Mark | None, text: str) -> str:
-    # The parsers count lines as YAML does, not as Python: a form feed ends none.
-    lines = re.split(r"\r\n|[\r\n\x85\u2028\u2029]", text)
+    lines = yaml_lines(text)
     return lines[mark.line][mark.column :] if mark is not None and mark.line < len(lines) else ""
+
+
+def yaml_lines(text: str) -> list[str]:
+    """Return the lines as YAML counts them, each with its end: a form feed ends none, as it does for Python."""
+    return re.findall(r"[^\r\n\x85\u2028\u2029]*(?:\r\n|[\r\n\x85\u2028\u2029]|\Z)", text)
 
 
 def _check(node: yaml.Node, path: str, sizes: dict[int, int], opened: tuple[int, ...]) -> int:

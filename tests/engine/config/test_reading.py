@@ -294,7 +294,10 @@ def test_keys_are_found_in_three_kinds_of_places(written, key):
         (OAUTH.replace("env: HIDDEN", "file: x").join(("{oauth: ", "}")), "client_secret.file is not a known key"),
         (OAUTH.replace("{env: HIDDEN}", "sk-do-not-repeat-me").join(("{oauth: ", "}")), "write {env: NAME}"),
         (OAUTH.replace("https://", "").join(("{oauth: ", "}")), "give a URL such as https://host/oidc/v1/token"),
-        ("{env: NAME, file: /keys/m}", "names env and file; give one of env, oauth, file, scope with secret, or options"),
+        (
+            "{env: NAME, file: /keys/m}",
+            "names env and file; give one of env, oauth, file, scope with secret, or options",
+        ),
         ("{}", "names no place; give one of env, oauth, file, scope with secret, or options"),
         ("{file: ''}", "at least 1 character"),
     ],

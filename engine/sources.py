@@ -291,10 +291,10 @@ def _check_variables(rows: DataFrame, variables: frozenset[str], source: str) ->
         return
     if variables == {MESSAGES}:
         raise InputError(
-            f"{source}: the prompt has no variable such as {{{{text}}}}, and a row has no messages, so every such row would "
-            f"ask the same: {found[0]['inputs'][:200]}; add the variables of the data set's inputs"
+            f"{source}: the prompt has no variable such as {{{{text}}}}, and a row has no messages, so every such row "
+            f"would ask the same: {found[0]['inputs'][:200]}; add the variables of the data set's inputs"
         )
     raise InputError(
-        f"{source}: the template's variable {{{{{found[0]['missing'][0]}}}}} is missing from the inputs of at least one "
-        f"row: {found[0]['inputs'][:200]}; rename the variable or the input"
+        f"{source}: the template's variable {{{{{found[0]['missing'][0]}}}}} is missing from the inputs of at least "
+        f"one row: {found[0]['inputs'][:200]}; rename the variable or the input"
     )

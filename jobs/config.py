@@ -34,9 +34,9 @@ def command() -> None:
 def check(path: str, as_json: bool) -> None:
     """Print the configuration as it is understood, and what there is to know about it.
 
-    That is: which shape of dao-ai's each optimization has, what a key means here that meant something else there, what is
-    read and ignored; then the whole with names, variables and parameters put in, secrets masked. It is YAML, with what is
-    told as comments. Exits with 2 and every mistake's line where it is no configuration.
+    That is: which shape of dao-ai's each optimization has, what a key means here that meant something else there, what
+    is read and ignored; then the whole with names, variables and parameters put in, secrets masked. It is YAML, with
+    what is told as comments. Exits with 2 and every mistake's line where it is no configuration.
     """
     from engine.config import AppConfig, read_yaml
     from engine.config.generations import DESCRIBED

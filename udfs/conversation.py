@@ -1,8 +1,8 @@
 """Rows that are conversations: recorded chats, with what was handed beside the messages.
 
-dao-ai and MLflow's agents record ``{"messages": [{"role", "content"}, …], "custom_inputs": {"configurable": {…}}}``. As a
-row's inputs, ``messages`` stays whole, and what stands in ``custom_inputs`` becomes variables of its own names. How a
-prompt is asked within a conversation, see :meth:`udfs.prompt.Prompt.messages`.
+dao-ai and MLflow's agents record ``{"messages": [{"role", "content"}, …], "custom_inputs": {"configurable": {…}}}``.
+As a row's inputs, ``messages`` stays whole, and what stands in ``custom_inputs`` becomes variables of its own names.
+How a prompt is asked within a conversation, see :meth:`udfs.prompt.Prompt.messages`.
 """
 
 from __future__ import annotations

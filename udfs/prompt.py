@@ -165,18 +165,18 @@ class Prompt:
     def messages(self, inputs: Mapping[str, Any]) -> list[Message]:
         """Render into chat messages.
 
-        Where ``inputs`` hold a conversation (``messages``) that the prompt does not name as a variable, it is asked within
-        that conversation: the last user message is the value of ``{{question}}``, or of the only variable that has no
-        other value, and the turns before it come first. A prompt that takes no question is followed by the whole
-        conversation, as its system message.
+        Where ``inputs`` hold a conversation (``messages``) that the prompt does not name as a variable, it is asked
+        within that conversation: the last user message is the value of ``{{question}}``, or of the only variable that
+        has no other value, and the turns before it come first. A prompt that takes no question is followed by the
+        whole conversation, as its system message.
 
         Raises:
             InputError: a placeholder has no value in ``inputs``.
 
         >>> Prompt.parse("Hello {{name}}").messages({"name": "Ada"})
         [{'role': 'user', 'content': 'Hello Ada'}]
-        >>> Prompt.parse("You serve {{name}}.").messages({"name": "Ada", "messages": [{"role": "user", "content": "Hi"}]})
-        [{'role': 'system', 'content': 'You serve Ada.'}, {'role': 'user', 'content': 'Hi'}]
+        >>> Prompt.parse("Be kind.").messages({"messages": [{"role": "user", "content": "Hi"}]})
+        [{'role': 'system', 'content': 'Be kind.'}, {'role': 'user', 'content': 'Hi'}]
         """
         turns = None if MESSAGES in self.variables else conversation_of(inputs)
         if turns is None:

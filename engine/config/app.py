@@ -60,7 +60,7 @@ class AppConfig(Settings):
             config = cls.model_validate(values)
         except ValidationError as error:
             raise ConfigError("\n".join(explain(error, source, known_keys))) from None
-        config._reading = reading
+        config._reading = reading  # noqa: SLF001 - its own, of the class that makes it
         config.optimizations.belong_to(config)
         return config
 

@@ -73,19 +73,19 @@ def generation_of(entry: Mapping[str, Any], dataset: Any, *, nested: bool = True
     """
     data = dataset.get("data") if isinstance(dataset, Mapping) else None
     sources = dataset.keys() if isinstance(dataset, Mapping) else set()
-    if _OWN_KEYS & entry.keys() or _OWN_SOURCES & sources or isinstance(entry.get("prompt"), list):
+    # dao-ai's inline rows are chats, all of them.
+    own_rows = data and not is_chats(data)
+    if _OWN_KEYS & entry.keys() or _OWN_SOURCES & sources or isinstance(entry.get("prompt"), list) or own_rows:
         return OWN
     if not nested:
         return "A0"
     if "dataset_name" in entry:
         return "A"
-    if not is_chats(data) and data:
-        return OWN  # dao-ai's inline rows are chats, all of them
     if {"max_steps", "temperature"} & entry.keys() or isinstance(entry.get("agent"), str):
         return "A'"
-    if "scorer_model" in entry or isinstance(entry.get("dataset"), str):
-        return "B"
-    return "C" if data else OWN
+    if data and "scorer_model" not in entry and not isinstance(entry.get("dataset"), str):
+        return "C"
+    return "B" if "scorer_model" in entry or isinstance(entry.get("dataset"), str) else OWN
 
 
 def is_chats(data: Any) -> bool:
@@ -139,8 +139,8 @@ def _budget(given: Any, where: str, remarks: Remarks) -> list[Change]:
     if given is None:
         remarks.warn(
             where,
-            f"num_candidates is not given: dao-ai makes {_THEIR_BUDGET} metric calls then, which tells next to nothing; "
-            "nothing bounds this run, so set budget.max_metric_calls",
+            f"num_candidates is not given: dao-ai makes {_THEIR_BUDGET} metric calls then, which tells next to "
+            "nothing; nothing bounds this run, so set budget.max_metric_calls",
         )
         return []
     try:
@@ -149,8 +149,8 @@ def _budget(given: Any, where: str, remarks: Remarks) -> list[Change]:
         calls = 0
     if isinstance(given, bool) or calls < 1 or calls != float(given):
         raise ConfigError(
-            f"{where}: num_candidates is {given!r}: in this shape it is the number of metric calls; give a whole number "
-            "from 1"
+            f"{where}: num_candidates is {given!r}: in this shape it is the number of metric calls; give a whole "
+            "number from 1"
         )
     remarks.note(
         where,

@@ -1,7 +1,7 @@
 """The JSON Schema of configurations, for editors: today's shape, and what dao-ai's files may have beside it.
 
-It is made of the models that read configurations, widened by what the reader does before them: names and variables where
-a value may stand, and keys that are read and ignored. Rules that span keys are the reader's alone.
+It is made of the models that read configurations, widened by what the reader does before them: names and variables
+where a value may stand, and keys that are read and ignored. Rules that span keys are the reader's alone.
 """
 
 from __future__ import annotations

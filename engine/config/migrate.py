@@ -1,7 +1,7 @@
 """An old shape rewritten to today's, in the text itself: nothing but the few keys that mean something else is touched.
 
-The parser that reads configurations knows where each key stands, so comments, order, quotes and indentation stay as they
-are. What comes out is read again, and handed back only if it means the same.
+The parser that reads configurations knows where each key stands, so comments, order, quotes and indentation stay as
+they are. What comes out is read again, and handed back only if it means the same.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ def migrate(text: str, *, path: str = "<text>", params: Mapping[str, Any] | None
         same = False
     if not same:
         raise ConfigError(
-            f"{path}: its optimizations share keys by << or by an alias in a way that can't be rewritten in place; write "
-            "these keys out, or rewrite them by hand after what `promptmill config check` says"
+            f"{path}: its optimizations share keys by << or by an alias in a way that can't be rewritten in place; "
+            "write these keys out, or rewrite them by hand after what `promptmill config check` says"
         )
     return found
 
@@ -69,7 +69,8 @@ def _under_its_level(text: str, path: str, params: Mapping[str, Any] | None, con
         return text
     if _LEVEL in names or bare != list(range(bare[0], bare[-1] + 1)):
         raise ConfigError(
-            f"{path}: of its optimizations some stand below prompt_optimizations and some do not; move them there by hand"
+            f"{path}: of its optimizations some stand below prompt_optimizations and some do not; move them there by "
+            "hand"
         )
     first, last = keys[bare[0]], _pairs(section)[bare[-1]]
     if section is not None and section.flow_style:

@@ -1,4 +1,4 @@
-"""Every shape that dao-ai's configuration has had, brought to one that :class:`engine.config.app.AppConfig` validates."""
+"""Every shape that dao-ai's configuration has had, brought to the one that ``AppConfig`` validates."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MODELS = ("source_model", "reflection_model", "scorer_model")
 
 @dataclass(frozen=True)
 class Reading:
-    """How a file was understood: by optimization its generation and what was changed of it, and what there is to tell."""
+    """How a file was understood: each optimization's generation, what was changed of it, and what there is to tell."""
 
     generations: Mapping[str, str] = field(default_factory=dict)
     changes: Mapping[str, tuple[Change, ...]] = field(default_factory=dict)
@@ -78,7 +78,8 @@ class _Reader:
         if not self.generations and self._looks_like_dao():
             self._remarks.note(
                 self._source.path,
-                "names nothing to optimize: it has no optimizations.prompt_optimizations (dao-ai has none since 0.1.113)",
+                "names nothing to optimize: it has no optimizations.prompt_optimizations (dao-ai has had none since "
+                "0.1.113)",
             )
         return values
 
@@ -239,8 +240,7 @@ class _Reader:
             entry["agent"] = self._agent(entry["agent"], (*at, "agent"))
         if "dataset" in entry:
             entry["dataset"] = self._dataset(entry["dataset"], (*at, "dataset"))
-        agent = entry.get("agent") if isinstance(entry.get("agent"), dict) else {}
-        assert isinstance(agent, dict)
+        agent: dict[str, Any] = entry["agent"] if isinstance(entry.get("agent"), dict) else {}
         generation = generation_of(written, entry.get("dataset"), nested=nested)
         self.generations[str(key)] = generation
         found = changes(

@@ -58,33 +58,41 @@ def resolve(value: Any) -> Any:
     """
     if not is_variable(value):
         return value
-    found, secret = None, False
-    if "options" in value:
-        if not isinstance(value["options"], list):
-            raise ValueError("options is not a list; give the variables to try in order")
-        for option in value["options"]:
-            try:
-                found = resolve(option)
-            except Secret:
-                secret = True
-            if found is not None:
-                break
-    elif "env" in value:
-        found = os.environ.get(str(value["env"]))
-        # What a Databricks job leaves where it could not put a secret in.
-        if found is not None and found.startswith("{{") and found.endswith("}}"):
-            found = None
-    elif "value" in value:
-        found = value["value"]
-        if found is not None and not isinstance(found, str | int | float | bool):
-            raise ValueError("value is a list or a mapping; give a text, a number or true or false")
-    else:
-        secret = True
+    found, secret = _first(value["options"]) if "options" in value else _only(value)
     if found is None:
         found = value.get("default_value")
     if found is None and secret:
         raise Secret
     return found
+
+
+def _only(value: Mapping[str, Any]) -> tuple[Any, bool]:
+    """Return what a variable without options stands for, and whether only a secret store can say."""
+    if "env" in value:
+        found = os.environ.get(str(value["env"]))
+        # What a Databricks job leaves where it could not put a secret in.
+        unresolved = found is not None and found.startswith("{{") and found.endswith("}}")
+        return (None if unresolved else found), False
+    if "value" not in value:
+        return None, True
+    if value["value"] is not None and not isinstance(value["value"], str | int | float | bool):
+        raise ValueError("value is a list or a mapping; give a text, a number or true or false")
+    return value["value"], False
+
+
+def _first(options: Any) -> tuple[Any, bool]:
+    if not isinstance(options, list):
+        raise ValueError("options is not a list; give the variables to try in order")  # noqa: TRY004 - told as one
+    secret = False
+    for option in options:
+        try:
+            found = resolve(option)
+        except Secret:
+            secret = True
+            continue
+        if found is not None:
+            return found, secret
+    return None, secret
 
 
 def names(value: Any) -> list[str]:
@@ -146,8 +154,8 @@ class _Resolver:
             found = resolve(value)
         except Secret:
             raise ConfigError(
-                f"{where}: {key} is a secret (scope and secret), and secrets are read for credentials alone, when a run "
-                "is prepared; give {env: NAME}, a value or a default_value"
+                f"{where}: {key} is a secret (scope and secret), and secrets are read for credentials alone, when a "
+                "run is prepared; give {env: NAME}, a value or a default_value"
             ) from None
         except ValueError as error:
             raise ConfigError(f"{where}: {key}: {error}") from None

@@ -18,7 +18,7 @@ SYSTEM = {"role": "system", "content": "the old prompt"}
 
 
 def test_a_chat_payload_becomes_variables_and_a_conversation():
-    """What stands in custom_inputs goes by its own name, sessions' ids are left out, and so is the old system message."""
+    """What stands in custom_inputs goes by its own name; sessions' ids and the old system message are left out."""
     payload = {
         "messages": [SYSTEM, *HISTORY],
         "custom_inputs": {"configurable": {"user_id": "me", "conversation_id": "1"}, "store": 7},

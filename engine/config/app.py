@@ -10,9 +10,10 @@ from typing import Any
 from pydantic import Field, PrivateAttr, ValidationError
 
 from engine.config.endpoints import ResourcesModel
+from engine.config.entries import Reading
 from engine.config.explain import explain
 from engine.config.known_keys import known_keys
-from engine.config.normal_form import Reading, normal_form
+from engine.config.normal_form import normal_form
 from engine.config.optimization import OptimizationsModel
 from engine.config.places import MlflowModel, SparkModel, StorageModel
 from engine.config.prompts import AgentModel, PromptModel, SchemaModel

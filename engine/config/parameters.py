@@ -1,8 +1,9 @@
 """``${var.NAME}``: what a configuration leaves open, put in where the file is read.
 
 Values go into YAML's nodes, never into its text: a value is always one scalar, whatever stands in it, and references
-in comments are none. A scalar that is nothing but an unquoted reference takes the value as it is, so that a default of 5
-is a number; what comes from the command line or the environment is text, as is what stands in quotes or amid other text.
+in comments are none. A scalar that is nothing but an unquoted reference takes the value as it is, so that a default of
+5 is a number; what comes from the command line or the environment is text, and so is what stands in quotes or amid
+other text.
 """
 
 from __future__ import annotations

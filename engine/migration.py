@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,8 +13,8 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 
 from engine import registry
-from engine.config import AppConfig, PromptOptimizationModel
-from engine.config_sections import PromptModel
+from engine.config import AppConfig, PromptModel, PromptOptimizationModel
+from engine.config.generations import is_chats
 from engine.errors import ConfigError, PromptmillError
 from engine.estimate import Estimate, estimate, pair_tokens
 from engine.evaluate import Evaluation
@@ -49,6 +50,8 @@ from udfs.prompt import Prompt
 from udfs.prompt_set import PromptSet
 from udfs.scorers import build_mix
 from udfs.scorers.protocol import Judge, Weighted
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -194,7 +197,7 @@ def prepare(
     state = RunState.open(run_dir or default_run_dir(app, settings.name), marks)
     storage = Storage.at(app.storage.root, state.run_dir)
     # A program fills its prompt in itself, and with what it likes.
-    rows = load_rows(session, settings.dataset, storage, frozenset() if is_program else seed.variables)
+    rows = load_rows(session, settings.dataset, storage, frozenset() if is_program else seed.needs)
     rows = check_rows(rows, mix)
     check_recorded(rows, settings.gate.question)
     fingerprints = Fingerprints.of(rows, mix, target)
@@ -349,7 +352,9 @@ def seed_prompt(settings: PromptOptimizationModel, *, needs_variables: bool = Tr
         return PromptSet.of({one.name: _current(one) for one in settings.prompts})
     configured = settings.prompt
     prompt = _current(configured)
-    if needs_variables and not prompt.variables:
+    records = settings.dataset.data
+    # Of rows elsewhere it is only known when they are read, see engine.sources, whether they are conversations.
+    if needs_variables and not prompt.variables and records is not None and not is_chats(records):
         raise ConfigError(
             f"the prompt {configured.full_name!r} has no variable such as {{{{text}}}}, so every row would ask the "
             "same; add the variables of the data set's inputs"
@@ -358,9 +363,17 @@ def seed_prompt(settings: PromptOptimizationModel, *, needs_variables: bool = Tr
 
 
 def _current(configured: PromptModel) -> Prompt:
-    if configured.default_template is not None:
-        return Prompt.parse(registry.normalise_braces(configured.default_template))
-    return registry.load(configured.full_name, alias=configured.alias, version=configured.version)
+    template = configured.default_template
+    if template is None:
+        return registry.load(configured.full_name, alias=configured.alias, version=configured.version)
+    written = Prompt.parse(registry.normalise_braces(template))
+    if configured.alias is None and configured.version is None:
+        return written
+    try:
+        return registry.load(configured.full_name, alias=configured.alias, version=configured.version)
+    except ConfigError as error:
+        log.warning("%s; its default_template stands in", error)
+        return written
 
 
 def default_run_dir(app: AppConfig, name: str) -> str:

@@ -19,6 +19,7 @@ _COMMANDS = (
     "report",
     "ui",
     "ledger",
+    "config",
     "doctor",
     "serve-model",
 )

@@ -11,7 +11,7 @@ from pydantic import AliasChoices, Field, field_validator, model_validator
 from engine.settings import Settings
 from udfs.endpoint import Endpoint, Limits, Price, Sampling
 from udfs.errors import InputError
-from udfs.keys import ApiKey, KeyFile, OAuthClient, SecretFromEnv
+from udfs.keys import ApiKey, KeyFile, OAuthClient, ScopeSecret, SecretFromEnv, WorkspaceLogin
 
 
 def resolve_variable(value: Any) -> Any:
@@ -44,6 +44,7 @@ class LimitsModel(Settings):
     timeout_s: float = Field(default=60.0, gt=0)
     deadline_s: float = Field(default=300.0, gt=0)
     max_attempts: int = Field(default=10, ge=1)
+    warm_up_s: float | None = Field(default=None, ge=0)
 
 
 class PriceModel(Settings):
@@ -55,9 +56,21 @@ class PriceModel(Settings):
 
 
 class SecretModel(Settings):
-    """The variable that holds a secret; never the secret."""
+    """Where a secret is: in a variable, or in a secret scope of the workspace; never the secret itself."""
 
-    env: str
+    env: str | None = None
+    scope: str | None = None
+    secret: str | None = None
+
+    @model_validator(mode="after")
+    def _one_place(self) -> SecretModel:
+        if (self.env is None) == (self.scope is None) or (self.scope is None) != (self.secret is None):
+            raise ValueError("give either env, or scope and secret")
+        return self
+
+    def key(self) -> SecretFromEnv | ScopeSecret:
+        """Return its descriptor."""
+        return SecretFromEnv(self.env) if self.env else ScopeSecret(self.scope or "", self.secret or "")
 
 
 class OAuthModel(Settings):
@@ -88,13 +101,15 @@ class OAuthModel(Settings):
 
     def client(self) -> OAuthClient:
         """Return the client's descriptor."""
-        return OAuthClient(self.token_url, self.client_id, SecretFromEnv(self.client_secret.env), self.scope)
+        return OAuthClient(self.token_url, self.client_id, self.client_secret.key(), self.scope)
 
 
 class KeyModel(Settings):
-    """Where an endpoint's key is found, never a literal: exactly one of the three."""
+    """Where an endpoint's key is found, never a literal: exactly one place (``scope`` and ``secret`` are one)."""
 
     env: str | None = None
+    scope: str | None = None
+    secret: str | None = None
     oauth: OAuthModel | None = None
     file: str | None = Field(default=None, min_length=1)
 
@@ -105,16 +120,22 @@ class KeyModel(Settings):
 
     @model_validator(mode="after")
     def _one_place(self) -> KeyModel:
-        given = [key for key in ("env", "oauth", "file") if getattr(self, key) is not None]
+        given = [key for key in ("env", "scope", "oauth", "file") if getattr(self, key) is not None]
         if len(given) != 1:
-            raise ValueError(f"names {' and '.join(given) or 'no place'}; give one of env, oauth or file")
+            raise ValueError(
+                f"names {' and '.join(given) or 'no place'}; give one of env, scope and secret, oauth or file"
+            )
+        if (self.scope is None) != (self.secret is None):
+            raise ValueError("scope and secret go together: the secret scope, and the secret's name in it")
         return self
 
     def key(self) -> ApiKey:
         """Return the key's descriptor."""
         if self.oauth is not None:
             return self.oauth.client()
-        return KeyFile(self.file) if self.file is not None else SecretFromEnv(self.env or "")
+        if self.file is not None:
+            return KeyFile(self.file)
+        return ScopeSecret(self.scope, self.secret or "") if self.scope else SecretFromEnv(self.env or "")
 
 
 def _no_literal(value: Any) -> Any:
@@ -139,6 +160,7 @@ class LLMModel(Settings):
     fallbacks: list[Any] = Field(default_factory=list)
     limits: LimitsModel = Field(default_factory=LimitsModel)
     price: PriceModel | None = None
+    task: str | None = None
 
     @field_validator("name", "base_url", "provider", "temperature", "max_tokens", mode="before")
     @classmethod
@@ -161,8 +183,8 @@ class LLMModel(Settings):
         return Endpoint(
             name=self.name,
             provider=self.provider,
-            base_url=self.base_url or os.environ.get("DATABRICKS_HOST", ""),
-            api_key=self.api_key.key() if self.api_key else _databricks_key(self.provider),
+            base_url=self.base_url or "",
+            api_key=self.api_key.key() if self.api_key else _default_key(self.provider),
             sampling=Sampling(
                 temperature=self.temperature if temperature is None else temperature,
                 max_tokens=self.max_tokens,
@@ -172,11 +194,12 @@ class LLMModel(Settings):
             ),
             limits=Limits(**self.limits.model_dump()),
             price=Price(**self.price.model_dump()) if self.price else None,
+            task=self.task,
         )
 
 
-def _databricks_key(provider: str) -> SecretFromEnv | None:
-    return SecretFromEnv("DATABRICKS_TOKEN") if provider == "databricks" else None
+def _default_key(provider: str) -> WorkspaceLogin | None:
+    return WorkspaceLogin() if provider == "databricks" else None
 
 
 class SchemaModel(Settings):

@@ -61,6 +61,68 @@ class SecretFromEnv:
 
 
 @dataclass(frozen=True)
+class ScopeSecret:
+    """A secret in a secret scope of the workspace; the driver reads it, through databricks-sdk (``engine.serving``)."""
+
+    scope: str
+    secret: str
+
+    @property
+    def origin(self) -> str:
+        """Where it comes from, in words for a person."""
+        return f"the secret {self.scope}/{self.secret}"
+
+    def resolve(self, environ: Mapping[str, str] | None = None) -> Secret:  # noqa: ARG002 - it is not in there
+        """Refuse: a scope is read by the driver, not by whoever calls.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError(f"{self.origin} was not read; the driver reads it before a run, see engine.serving.ready")
+
+
+@dataclass(frozen=True)
+class WorkspaceLogin:
+    """Whatever databricks-sdk finds: environment, ``~/.databrickscfg``, notebook. ``engine.serving`` asks for it."""
+
+    @property
+    def origin(self) -> str:
+        """Where it comes from, in words for a person."""
+        return "the login that databricks-sdk finds"
+
+    def resolve(self, environ: Mapping[str, str] | None = None) -> Secret:  # noqa: ARG002 - the driver's affair
+        """Refuse: the login is the driver's, and it hands over the least that a task needs.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError(f"{self.origin} was not asked; the driver asks it before a run, see engine.serving.ready")
+
+
+@dataclass(frozen=True)
+class LentToken:
+    """A token that only the driver can renew, such as a notebook's: handed to tasks with its lifetime.
+
+    ``auth`` is databricks-sdk's name of how it was got, ``host`` the workspace, ``ends_at`` Unix time (``None``: not
+    known).
+    """
+
+    token: Secret
+    auth: str
+    host: str
+    ends_at: float | None = None
+
+    @property
+    def origin(self) -> str:
+        """Where it comes from, in words for a person."""
+        return f"the driver's {self.auth} login"
+
+    def resolve(self, environ: Mapping[str, str] | None = None) -> LentToken:  # noqa: ARG002 - there is nothing to read
+        """Return itself: it is resolved."""
+        return self
+
+
+@dataclass(frozen=True)
 class OAuthClient:
     """A client of an OAuth 2.0 server that gets short-lived tokens for itself (RFC 6749, section 4.4).
 
@@ -73,7 +135,7 @@ class OAuthClient:
 
     token_url: str
     client_id: str
-    client_secret: Secret | SecretFromEnv
+    client_secret: Secret | SecretFromEnv | ScopeSecret
     scope: str | None = None
 
     def __post_init__(self) -> None:
@@ -119,4 +181,4 @@ class KeyFile:
         return self
 
 
-ApiKey = Secret | SecretFromEnv | OAuthClient | KeyFile
+ApiKey = Secret | SecretFromEnv | ScopeSecret | OAuthClient | KeyFile | WorkspaceLogin | LentToken

@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from engine.serving import ready, renewed
 from engine.token_estimate import tokens_in
 from engine.usage import Usage
 from udfs import event_loop
@@ -45,7 +46,7 @@ class ReflectionClient:
         replay: bool = False,
         allowance: Callable[[], Allowance] = Allowance,
     ) -> None:
-        self.endpoint = endpoint if replay else endpoint.with_secret()
+        self.endpoint = endpoint if replay else ready(endpoint)
         self._replay = replay
         self._location = ledger
         self._run_id = run_id
@@ -201,7 +202,9 @@ class ReflectionClient:
 
     async def _opened_client(self) -> ChatClient:
         async with self._opening:
-            if self._client is None:
+            # In a thread: a login may be asked over the network for its next token.
+            self.endpoint = await asyncio.to_thread(renewed, self.endpoint)
+            if self._client is None or self._client.endpoint is not self.endpoint:
                 place = (self.endpoint.provider, self.endpoint.base_url, self.endpoint.name)
                 flow = flow_control(place, self.endpoint.limits.share(1), tasks=1)
                 self._client = ChatClient(self.endpoint, flow, await event_loop.session())

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from engine.config import AppConfig
 from engine.errors import ConfigError
 from engine.yaml_source import parse_yaml
-from udfs.keys import KeyFile, OAuthClient, SecretFromEnv
+from udfs.keys import KeyFile, OAuthClient, SecretFromEnv, WorkspaceLogin
 
 BASE = """\
 resources:
@@ -145,8 +145,7 @@ def test_a_first_generation_file_of_dao_ai_is_read_as_it_is(monkeypatch):
     assert found.prompt.full_name == "main.retail.product_prompt"
     assert (found.search.num_candidates, found.search.max_steps, found.search.temperature) == (5, 3, 0.0)
     endpoint = found.agent.model.endpoint()
-    assert endpoint.url == "https://workspace/serving-endpoints/databricks-claude/invocations"
-    assert endpoint.api_key == SecretFromEnv("DATABRICKS_TOKEN")
+    assert (endpoint.provider, endpoint.base_url, endpoint.api_key) == ("databricks", "", WorkspaceLogin())
 
 
 def test_reading_reads_no_secret_and_no_variable_of_a_key(monkeypatch):
@@ -295,8 +294,8 @@ def test_keys_are_found_in_three_kinds_of_places(written, key):
         (OAUTH.replace("env: HIDDEN", "file: x").join(("{oauth: ", "}")), "client_secret.file is not a known key"),
         (OAUTH.replace("{env: HIDDEN}", "sk-do-not-repeat-me").join(("{oauth: ", "}")), "write {env: NAME}"),
         (OAUTH.replace("https://", "").join(("{oauth: ", "}")), "give a URL such as https://host/oidc/v1/token"),
-        ("{env: NAME, file: /keys/m}", "names env and file; give one of env, oauth or file"),
-        ("{}", "names no place; give one of env, oauth or file"),
+        ("{env: NAME, file: /keys/m}", "names env and file; give one of env, scope and secret, oauth or file"),
+        ("{}", "names no place; give one of env, scope and secret, oauth or file"),
         ("{file: ''}", "at least 1 character"),
     ],
 )

@@ -449,7 +449,7 @@ def test_databricks_endpoints_get_no_model_in_the_body():
 
     async def body():
         async with aiohttp.ClientSession() as session:
-            return ChatClient(Endpoint("m", provider="databricks"), Flow(time), session)._body
+            return ChatClient(Endpoint("m", provider="databricks"), Flow(time), session)._protocol.fixed
 
     assert asyncio.run(body()) == {}
 

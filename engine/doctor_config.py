@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from engine.finding import TIMEOUT_S, Check, Finding, Status, checked
 from engine.reachability import Probe, key_header, probe, probe_port
 from engine.serving.description import Undescribed, describe
+from engine.serving.handover import located
 from engine.serving.login import log_in
-from engine.serving.ready import located
 from udfs.endpoint import Endpoint
 from udfs.errors import CallError, InputError
 from udfs.keys import LentToken, WorkspaceLogin

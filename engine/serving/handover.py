@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from engine.serving.description import Description, Undescribed, describe
-from engine.serving.login import config_of, log_in, renewed_key
+from engine.serving.login import log_in, renewed_key, workspace_of
 from engine.serving.secret_scopes import with_scope_secrets
 from udfs.endpoint import Endpoint, Limits
 from udfs.errors import InputError
@@ -58,7 +58,7 @@ def located(endpoint: Endpoint) -> Endpoint:
     place = endpoint.base_url if endpoint.provider == "databricks" else ""
     found = replace(endpoint, api_key=with_scope_secrets(key, place)).with_secret()
     if found.provider == "databricks" and not found.base_url:
-        found = replace(found, base_url=config_of().host.rstrip("/"))
+        found = replace(found, base_url=workspace_of())
     return found
 
 

@@ -58,6 +58,18 @@ def log_in(host: str = "") -> Login:
     return Login(config.host.rstrip("/"), key, config.auth_type)
 
 
+def workspace_of() -> str:
+    """Return where the workspace is, for a key that the configuration gives: a login of its own is not asked for.
+
+    Raises:
+        InputError: nothing says where.
+    """
+    host = os.environ.get("DATABRICKS_HOST", "").strip().rstrip("/")
+    if not host:
+        return config_of().host.rstrip("/")
+    return host if "://" in host else f"https://{host}"
+
+
 def config_of(host: str = "") -> Config:
     """Return databricks-sdk's configuration.
 

@@ -191,5 +191,7 @@ def test_a_key_of_the_configuration_goes_before_the_login(workspace, monkeypatch
     monkeypatch.setenv("MILL_KEY", PAT)
     with workspace.environment(DATABRICKS_TOKEN="dapi-another"):  # noqa: S106 - nobody's
         handed = ready(replace(ENDPOINT, api_key=SecretFromEnv("MILL_KEY")))
+    with workspace.environment(DATABRICKS_HOST=workspace.host):
+        assert ready(replace(ENDPOINT, api_key=SecretFromEnv("MILL_KEY"))) == handed
     assert handed.api_key == Secret(PAT)
     assert answered(handed, monkeypatch).text == "hello"

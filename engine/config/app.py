@@ -60,7 +60,14 @@ class AppConfig(Settings):
         try:
             config = cls.model_validate(values)
         except ValidationError as error:
-            raise ConfigError("\n".join(explain(error, source, known_keys))) from None
+            lines = explain(error, source, known_keys)
+            # What is wrong may be that a variable is not set, which is only a warning where nothing is missing.
+            lines += [
+                str(remark)
+                for remark in reading.remarks
+                if remark.kind == "warning" and any(line.startswith(f"{remark.where}: ") for line in lines)
+            ]
+            raise ConfigError("\n".join(lines)) from None
         config._reading = reading  # noqa: SLF001 - its own, of the class that makes it
         config.optimizations.belong_to(config)
         return config

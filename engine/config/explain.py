@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import difflib
 from collections.abc import Callable
 from typing import Any
@@ -43,8 +44,10 @@ def _explain(error: Any, source: YamlSource, known_keys: KnownKeys) -> tuple[str
         mend = "give one of name, table, path, traces or data" if location[-1] == "dataset" else "add it"
         return where, key, f" is missing; {mend}"
     value = error.get("input")
+    if error["type"] == "string_type" and isinstance(value, bool | int | float | dt.date):
+        return where, key, f" is {value!r} to YAML, and a text is wanted; put it in quotes"
     # A literal key is a mistake, but it may well be a real key: it is never repeated.
-    secret = bool(_CREDENTIALS & set(location))
+    secret = bool(_CREDENTIALS & set(error["loc"]))
     shown = f" is {value!r}:" if not secret and (value is None or isinstance(value, str | int | float)) else ":"
     return where, key, f"{shown} {error['msg'].removeprefix('Value error, ')}"
 

@@ -107,7 +107,8 @@ def _of_entry(text: str, entry: yaml.MappingNode, changes: tuple[Change, ...], s
     written = {key.value: (key, value) for key, value in _pairs(entry)}
     new = {change.key: change.value for change in changes if change.value is not None}
     budget = new.pop("budget", None)
-    if "num_candidates" in written:
+    gone = {change.key for change in changes if change.value is None}
+    if "num_candidates" in gone & written.keys():
         yield from _renamed(text, *written["num_candidates"], flow=bool(entry.flow_style), to_budget=budget is not None)
     for name in new:
         if name in written:  # with nothing in it, or it would not be new

@@ -29,6 +29,11 @@ _BARE = re.compile(r"\$\{([a-zA-Z_][a-zA-Z0-9_]*)\}")
 _TEXT = "tag:yaml.org,2002:str"
 _PREFIX = "PROMPTMILL_"
 
+# dao-ai puts values in before it parses, so that a reference may stand where YAML takes no braces. These stand for `$`,
+# `{` and `}` while a file is parsed: letters of nobody's alphabet, one for one, so that every place stays where it is.
+_DISGUISE = {"$": "\ue000", "{": "\ue001", "}": "\ue002"}
+_UNDISGUISE = str.maketrans({letter: sign for sign, letter in _DISGUISE.items()})
+
 # Only these are read, so only in these a reference must have a value.
 OUR_SECTIONS = ("variables", "schemas", "resources", "prompts", "agents", "optimizations", "spark", "storage", "mlflow")
 
@@ -36,6 +41,23 @@ OUR_SECTIONS = ("variables", "schemas", "resources", "prompts", "agents", "optim
 @dataclass(frozen=True)
 class _Declared:
     default: yaml.ScalarNode | None
+
+
+def disguised(text: str) -> str:
+    """Return a file's text with its references such as any YAML may hold them; :func:`undisguise` the parsed nodes.
+
+    >>> len(disguised("{a: ${var.b}}")) == len("{a: ${var.b}}")
+    True
+    """
+    if any(letter in text for letter in _DISGUISE.values()):
+        return text
+    return _REFERENCE.sub(lambda found: re.sub(r"[${}]", lambda sign: _DISGUISE[sign[0]], found[0]), text)
+
+
+def undisguise(root: yaml.Node) -> None:
+    """Give all scalars below, in place, the text that they have in the file."""
+    for scalar in _scalars([root], set()):
+        scalar.value = scalar.value.translate(_UNDISGUISE)
 
 
 def substitute(
@@ -136,7 +158,7 @@ class _Values:
             return
         place = _place(scalar, self._path)
         whole = _REFERENCE.fullmatch(scalar.value)
-        if whole is not None and whole["name"] and scalar.style is None and scalar.tag == _TEXT:
+        if whole is not None and whole["name"] and not scalar.style and scalar.tag == _TEXT:
             found = self._value(whole, place)
             scalar.tag, scalar.value = found.tag, found.value
             return

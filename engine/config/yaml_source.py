@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from engine.config.parameters import substitute
+from engine.config.parameters import disguised, substitute, undisguise
 from engine.config.remarks import Remark, Remarks
 from engine.errors import ConfigError
 
@@ -89,10 +89,13 @@ def parse_yaml(text: str, *, path: str = "<text>", params: Mapping[str, Any] | N
     """
     remarks = Remarks()
     try:
-        loader = _Loader(text)
+        parsed = disguised(text)
+        loader = _Loader(parsed)
         try:
             node = loader.get_single_node()
             if node is not None:
+                if parsed != text:
+                    undisguise(node)
                 _check(node, path, {}, ())
                 substitute(node, params or {}, os.environ, path, remarks)
             values = loader.construct_document(node) if node is not None else None

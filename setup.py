@@ -55,7 +55,8 @@ setup(
         "dspy": DSPY,
         "dev": [*SPARK, *TEST, *DEV],
     },
-    entry_points={"console_scripts": ["promptmill=jobs.cli:main"]},
+    # The second is for schedulers that call a function and take any SystemExit for a failure.
+    entry_points={"console_scripts": ["promptmill=jobs.cli:main", "promptmill-job=jobs.cli:job"]},
     classifiers=[
         "License :: OSI Approved :: Apache Software License",
         "Programming Language :: Python :: 3.11",

@@ -25,6 +25,7 @@ from engine.rows import local_rows
 from engine.run_state import RunState
 from engine.search.budget import Budget
 from engine.session import configured_session
+from engine.shared_storage import check_shared
 from engine.sources import load_rows
 from engine.split import split_rows
 from engine.storage import Storage
@@ -201,6 +202,7 @@ def assess(
         f"{command}|{fingerprint(settings, given.configured)}|{identity}",
     )
     storage = Storage.at(app.storage.root, state.run_dir)
+    check_shared(session, storage)
     rows = check_rows(load_rows(session, settings.dataset, storage, given.current.variables), mix)
     if holdout_only:
         rows = split_rows(rows, settings.split, seed=settings.search.seed).holdout

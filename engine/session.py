@@ -16,6 +16,8 @@ import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -98,6 +100,20 @@ def configured_session(app: AppConfig, given: SparkSession | None = None) -> Spa
     session = given or spark_session(settings)
     ship_udfs(session)
     return session
+
+
+def is_one_machine(spark: SparkSession) -> bool:
+    """Say whether the executors of ``spark`` are threads of this process's own JVM, so that they see what it sees.
+
+    A Connect server may stand anywhere, and compute that does not tell its master is a cluster.
+    """
+    if _is_connect(spark):
+        return False
+    try:
+        master = spark.conf.get("spark.master", "")
+    except Exception:  # serverless and shared compute refuse to tell, each with an error of its own
+        return False
+    return _local_cores(master or "") is not None
 
 
 def parallelism(spark: SparkSession, *, fresh: bool = False) -> int:
@@ -259,8 +275,12 @@ def _local_cores(master: str) -> int | None:
 
 
 def _java_options(scratch: Path) -> str:
-    log4j = Path(__file__).with_name("log4j2.properties").as_uri()
-    return f'-Dlog4j2.configurationFile={log4j} "-Dderby.system.home={scratch}"'
+    log4j = Path(__file__).with_name("log4j2.properties")
+    if not log4j.is_file():  # imported from a zip, which the JVM can't look into
+        packed = files("engine").joinpath(log4j.name).read_bytes()
+        log4j = scratch / log4j.name
+        log4j.write_bytes(packed)
+    return f'-Dlog4j2.configurationFile={log4j.as_uri()} "-Dderby.system.home={scratch}"'
 
 
 @contextlib.contextmanager
@@ -300,15 +320,23 @@ def _archive_of(package: ModuleType) -> Path:
     """
     if package.__file__ is None:
         raise ValueError(f"{package.__name__} has no __init__.py, so it can't be shipped to executors")
-    root = Path(package.__file__).parent
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        for source in sorted(root.rglob("*.py")):
-            name = f"{package.__name__}/{source.relative_to(root).as_posix()}"
+        # By importlib.resources, because the package may itself have come in a zip (spark-submit --py-files).
+        for name, source in sorted(_sources(files(package), package.__name__)):
             # ZipInfo's own date is 1980, the same on every machine; writing the file by path would put its mtime in.
-            archive.writestr(zipfile.ZipInfo(name), source.read_bytes(), zipfile.ZIP_DEFLATED)
+            archive.writestr(zipfile.ZipInfo(name), source, zipfile.ZIP_DEFLATED)
     content = packed.getvalue()
     archive_path = _scratch_dir() / f"{package.__name__}-{hashlib.sha256(content).hexdigest()[:12]}.zip"
     if not archive_path.exists():
         archive_path.write_bytes(content)
     return archive_path
+
+
+def _sources(folder: Traversable, name: str) -> Iterator[tuple[str, bytes]]:
+    """Yield the name and the content of every ``.py`` file below ``folder``, which is called ``name``."""
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            yield from _sources(entry, f"{name}/{entry.name}")
+        elif entry.name.endswith(".py"):
+            yield f"{name}/{entry.name}", entry.read_bytes()

@@ -20,7 +20,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
@@ -140,7 +140,7 @@ def ship_udfs(spark: SparkSession) -> None:
 
 
 def ship_package(spark: SparkSession, package: ModuleType) -> None:
-    """Make ``package``, as this process imported it, importable in every Python worker of ``spark``.
+    """Make ``package``, or a module of one file, importable in every worker of ``spark`` as this process imported it.
 
     To be called before the frame that uses the package is made: classic Spark notes which files a UDF needs when the
     UDF is bound to a frame, and a frame made earlier fails with ModuleNotFoundError. Calling again on the same session
@@ -322,8 +322,7 @@ def _archive_of(package: ModuleType) -> Path:
         raise ValueError(f"{package.__name__} has no __init__.py, so it can't be shipped to executors")
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        # By importlib.resources, because the package may itself have come in a zip (spark-submit --py-files).
-        for name, source in sorted(_sources(files(package), package.__name__)):
+        for name, source in sorted(_sources(package)):
             # ZipInfo's own date is 1980, the same on every machine; writing the file by path would put its mtime in.
             archive.writestr(zipfile.ZipInfo(name), source, zipfile.ZIP_DEFLATED)
     content = packed.getvalue()
@@ -333,10 +332,22 @@ def _archive_of(package: ModuleType) -> Path:
     return archive_path
 
 
-def _sources(folder: Traversable, name: str) -> Iterator[tuple[str, bytes]]:
-    """Yield the name and the content of every ``.py`` file below ``folder``, which is called ``name``."""
+def _sources(package: ModuleType) -> Iterator[tuple[str, bytes]]:
+    """Yield the name in the archive and the content of each ``.py`` file of a package, or of a module of one file.
+
+    It does not ask the file system, because promptmill may itself have come in a zip (``spark-submit --py-files``).
+    """
+    if hasattr(package, "__path__"):
+        yield from _sources_below(files(package), package.__name__)
+    else:
+        where = Path(str(package.__file__))
+        loader: Any = package.__loader__
+        yield where.name, loader.get_data(str(where))
+
+
+def _sources_below(folder: Traversable, name: str) -> Iterator[tuple[str, bytes]]:
     for entry in folder.iterdir():
         if entry.is_dir():
-            yield from _sources(entry, f"{name}/{entry.name}")
+            yield from _sources_below(entry, f"{name}/{entry.name}")
         elif entry.name.endswith(".py"):
             yield f"{name}/{entry.name}", entry.read_bytes()

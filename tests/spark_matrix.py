@@ -1,4 +1,4 @@
-"""Runs tests on every pair of Python and Spark that is promised, each in an environment of its own: ``make test-matrix``.
+"""Runs tests on every pair of Python and Spark that is promised, each in its own environment: ``make test-matrix``.
 
 An environment is made once and made anew when setup.py changes. A Python that PATH does not have is skipped, and said.
 Only the standard library is used, because this starts before there is an environment.
@@ -67,11 +67,9 @@ def _interpreter(version: str) -> str | None:
     if found is None:
         return None
     # Version managers put names on PATH that stand for nothing, so it is asked.
-    said = subprocess.run([found, "-c", "import sys; print(*sys.version_info[:2], sep='.')"], **_QUIET)
+    ask = [found, "-c", "import sys; print(*sys.version_info[:2], sep='.')"]
+    said = subprocess.run(ask, capture_output=True, text=True, check=False)
     return found if said.stdout.strip() == version else None
-
-
-_QUIET: dict = {"capture_output": True, "text": True, "check": False}
 
 
 def _environment(interpreter: str, python: str, spark: str) -> Path:

@@ -14,7 +14,9 @@ LOCAL = ["xllamacpp==2026.10.11549"]
 QUICKSTART = ["chatterbot-corpus==1.3.3"]
 # The proposer mipro. dspy 3.4 is the first that takes an engine of one's own for its models.
 DSPY = ["dspy>=3.4,<4", "optuna>=4,<6"]
-TEST = ["pytest>=8,<10", "hypothesis>=6.100,<7", "databricks-bundles>=1.16,<2", *QUICKSTART]
+TEST = ["pytest>=8,<10", "hypothesis>=6.100,<7", *QUICKSTART]
+# Databricks' own models of bundles, for a check of conf/databricks.yml. Their license is for users of Databricks alone.
+BUNDLE = ["databricks-bundles>=1.16,<2"]
 DEV = ["ruff==0.17.5", "mypy==2.4.1", "import-linter>=2.1,<3", "pandas-stubs", "types-PyYAML", "types-jsonschema"]
 
 setup(
@@ -53,6 +55,7 @@ setup(
         "local": LOCAL,
         "quickstart": QUICKSTART,
         "dspy": DSPY,
+        "bundle": BUNDLE,
         "dev": [*SPARK, *TEST, *DEV],
     },
     # The second is for schedulers that call a function and take any SystemExit for a failure.

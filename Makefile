@@ -20,7 +20,7 @@ test-matrix: ## run the tests of what touches Spark on every Spark and Python th
 	@$(PYTHON) tests/spark_matrix.py $(if $(filter full,$(MATRIX)),--full) $(ARGS)
 
 test-dspy: $(VENV)/.dspy ## run the tests of the proposer mipro with the extra it needs (installs it)
-	@$(BIN)/python -m pytest -q tests/engine/proposers $(ARGS)
+	@$(BIN)/python -m pytest -q tests/engine/proposers/test_mipro.py $(ARGS)
 
 test-cluster: $(VENV)/.dev ## run every test on clusters of several processes, faults and all (about three quarters of an hour)
 	@$(BIN)/python -m pytest -q -s -m "cluster or slow_cluster" $(ARGS)
@@ -56,9 +56,10 @@ ui: $(VENV)/.quickstart ## open the MLflow pages on the quickstart's store
 doctor: $(VENV)/.quickstart ## say what is found on this machine, what is missing, and the mend
 	@$(BIN)/promptmill doctor
 
+# Not compiled, which is a third of the work: most of litellm is never imported.
 $(VENV)/.dspy: $(VENV)/.dev
 	@echo "taking the extra dspy"
-	@$(PIP) -e '.[dspy]'
+	@$(PIP) --no-compile -e '.[dspy]'
 	@touch $@
 
 clean: ## take away what make has made, but for downloaded weights

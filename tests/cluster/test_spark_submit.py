@@ -10,21 +10,13 @@ import zipfile
 import planted_world as world
 import pytest
 from distribution import build, clean_python
+from driver import CLUSTER_CONF
 from spark_clusters import ROOT, standalone_cluster
 
 from engine.java import prepare_java
 from engine.scripted_endpoint import ScriptedEndpoint
 
 pytestmark = pytest.mark.slow_cluster
-
-_CONF = {
-    "spark.driver.memory": "640m",
-    "spark.executor.memory": "512m",
-    "spark.ui.enabled": "false",
-    "spark.sql.shuffle.partitions": "2",
-    "spark.driver.host": "127.0.0.1",
-    "spark.driver.bindAddress": "127.0.0.1",
-}
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +71,7 @@ def job(tmp_path, endpoints, python, built):
 @pytest.fixture
 def spark_submit(cluster, built):
     prepare_java()
-    conf = [word for key, value in _CONF.items() for word in ("--conf", f"{key}={value}")]
+    conf = [word for key, value in CLUSTER_CONF.items() for word in ("--conf", f"{key}={value}")]
     return [str(cluster.home / "bin" / "spark-submit"), "--master", cluster.url, *conf, "--py-files", str(built[1])]
 
 
@@ -130,7 +122,8 @@ def test_storage_that_each_machine_has_for_itself_is_refused_before_a_call(job, 
     calls = [len(endpoint.calls) for endpoint in endpoints]
     ended = job("optimize.py", before=spark_submit, root="/proc/self/cwd/store")
     assert ended.returncode == 2, ended.stderr[-3000:]
-    assert "storage.root /proc/self/cwd/store is not seen by the executors" in ended.stderr
+    (said,) = [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
+    assert said.startswith("error: storage.root /proc/self/cwd/store is not seen by the executors: "), said
     assert [len(endpoint.calls) for endpoint in endpoints] == calls
 
 

@@ -1,12 +1,14 @@
 """The Databricks bundle: valid by Databricks' own models, and every name in it is one that promptmill has."""
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
-from jobs.cli import promptmill
+from jobs.cli import JobFailed, promptmill
+from jobs.cli import job as job_entry_point
 
 ROOT = Path(__file__).parent.parent.parent
 PLACE = ROOT / "conf" / "databricks.yml"
@@ -82,3 +84,13 @@ def test_secrets_are_references():
         for cluster in found["job_clusters"]:
             for value in cluster["new_cluster"]["spark_env_vars"].values():
                 assert re.fullmatch(r"\{\{secrets/\$\{var\.secret_scope\}/[\w-]+\}\}", value)
+
+
+def test_a_wheel_task_ends_without_system_exit(monkeypatch, capsys):
+    """A command that ends well returns; one that does not raises, with the command and its status."""
+    monkeypatch.setattr(sys, "argv", ["promptmill-job", "report", "--help"])
+    assert job_entry_point() is None
+    monkeypatch.setattr(sys, "argv", ["promptmill-job", "report", "/nowhere"])
+    with pytest.raises(JobFailed, match="promptmill report ended with status 2"):
+        job_entry_point()
+    assert "/nowhere: holds no run" in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """The Databricks bundle: valid by Databricks' own models, and every name in it is one that promptmill has."""
 
 import re
+import signal
 import sys
 from pathlib import Path
 
@@ -88,6 +89,7 @@ def test_secrets_are_references():
 
 def test_a_wheel_task_ends_without_system_exit(monkeypatch, capsys):
     """A command that ends well returns; one that does not raises, with the command and its status."""
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # this process keeps its handlers
     monkeypatch.setattr(sys, "argv", ["promptmill-job", "report", "--help"])
     assert job_entry_point() is None
     monkeypatch.setattr(sys, "argv", ["promptmill-job", "report", "/nowhere"])

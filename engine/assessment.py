@@ -215,7 +215,7 @@ def assess(
     storage = Storage.at(app.storage.root, state.run_dir)
     check_shared(session, storage)
     # A program fills its prompts in itself, and with what it likes.
-    wanted = frozenset() if is_program else given.current.variables
+    wanted = frozenset() if is_program else given.current.needs
     rows = check_rows(load_rows(session, settings.dataset, storage, wanted), mix)
     if holdout_only:
         rows = split_rows(rows, settings.split, seed=settings.search.seed).holdout

@@ -25,8 +25,7 @@ from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 from engine import registry
 from engine.collect_inputs import input_rows
 from engine.collected import CollectedRows
-from engine.config import AppConfig, PromptOptimizationModel
-from engine.config_sections import LLMModel
+from engine.config import AppConfig, LLMModel, PromptOptimizationModel
 from engine.coverage import allowed_unscored
 from engine.errors import ConfigError, CoverageError, EvaluationError, InputError, PromptmillError
 from engine.evaluate import Evaluation
@@ -170,7 +169,7 @@ def _prepare(
     storage = Storage.at(app.storage.root, state.run_dir)
     check_shared(session, storage)
     found = input_rows(session, inputs_path, seed.variables, settings.slices)
-    rows = keep_rows(session, found, storage, seed.variables, source=f"inputs {inputs_path}")
+    rows = keep_rows(session, found, storage, seed.needs, source=f"inputs {inputs_path}")
     refuse_session_keys(rows)
     total = rows.count()
     if not total:

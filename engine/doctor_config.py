@@ -11,8 +11,7 @@ from engine.reachability import Probe, authorization, probe, probe_port
 from udfs.errors import CallError, InputError
 
 if TYPE_CHECKING:
-    from engine.config import AppConfig, PromptOptimizationModel
-    from engine.config_sections import DatasetModel, LLMModel, TracesModel
+    from engine.config import AppConfig, DatasetModel, LLMModel, PromptOptimizationModel, TracesModel
 
 
 def checks_of(config: AppConfig) -> list[Check]:

@@ -62,7 +62,7 @@ def load(name: str, *, alias: str | None, version: int | None) -> Prompt:
             f"the prompt {uri} can't be loaded from the registry at {mlflow.get_registry_uri()}: {error.message}; "
             "give its template in the configuration, or mend the name"
         ) from error
-    return Prompt.parse(found.template)
+    return Prompt.parse(normalise_braces(found.template))
 
 
 def load_file_or_uri(place: str) -> Prompt:
@@ -73,7 +73,7 @@ def load_file_or_uri(place: str) -> Prompt:
     """
     if place.startswith("prompts:/"):
         try:
-            return Prompt.parse(load_version(place).template)
+            return Prompt.parse(normalise_braces(load_version(place).template))
         except MlflowException as error:
             raise ConfigError(f"the prompt {place} can't be loaded: {error.message}; check the URI") from error
     try:

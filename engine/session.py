@@ -13,6 +13,7 @@ import shutil
 import socket
 import sys
 import tempfile
+import threading
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -149,18 +150,21 @@ def ship_package(spark: SparkSession, package: ModuleType) -> None:
     It ships even where the workers could import the package from their own disk, as in local mode: which paths a
     worker has depends on how its JVM was started, and 0.1 s a session costs less than a rule that is wrong once.
     """
-    archive = _archive_of(package)
-    shipped = _SHIPPED.setdefault(spark, set())
-    if archive in shipped:
-        return
-    if _is_connect(spark) or int(pyspark.__version__.split(".")[0]) >= 4:
-        spark.addArtifacts(str(archive), pyfile=True)
-    else:
-        # Classic Spark 3.5 has addArtifacts for Connect only: the one place that needs the context.
-        spark.sparkContext.addPyFile(str(archive))
-    shipped.add(archive)
+    # One thread at a time: Spark takes a file that another is just copying for one with other content.
+    with _SHIPPING:
+        archive = _archive_of(package)
+        shipped = _SHIPPED.setdefault(spark, set())
+        if archive in shipped:
+            return
+        if _is_connect(spark) or int(pyspark.__version__.split(".")[0]) >= 4:
+            spark.addArtifacts(str(archive), pyfile=True)
+        else:
+            # Classic Spark 3.5 has addArtifacts for Connect only: the one place that needs the context.
+            spark.sparkContext.addPyFile(str(archive))
+        shipped.add(archive)
 
 
+_SHIPPING = threading.Lock()
 _PARALLELISM: WeakKeyDictionary[SparkSession, int] = WeakKeyDictionary()
 _SHIPPED: WeakKeyDictionary[SparkSession, set[Path]] = WeakKeyDictionary()
 

@@ -20,6 +20,7 @@ _COMMANDS = (
     "report",
     "ui",
     "ledger",
+    "config",
     "doctor",
     "serve-model",
 )

@@ -20,6 +20,7 @@ from jobs.options import (
     json_option,
     junit_option,
     only_option,
+    read_config,
     replay_option,
     require_option,
     required_status,
@@ -71,7 +72,6 @@ def command(
       promptmill optimize --config conf/migration.yaml --run-dir runs/first
       promptmill optimize --config conf/migration.yaml --require promote --junit verdict.xml      in CI
     """
-    from engine.config import AppConfig
     from engine.errors import EvaluationError, InputError, PromptmillError
     from engine.junit import check_writable, failed_suite, record_suite, write_junit
     from engine.ledger_join import Reuse
@@ -79,7 +79,7 @@ def command(
     if retry_failed and not run_dir:
         raise InputError("--retry-failed goes on with a run; say which with --run-dir")
     reuse = Reuse(replay=replay, retry_failed=retry_failed)
-    app = AppConfig.from_file(config_path)
+    app = read_config(config_path)
     todo = chosen(app, only)
     results: list[dict[str, Any]] = []
     failures: list[PromptmillError] = []

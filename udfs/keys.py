@@ -6,6 +6,7 @@ what they become on a worker is in :mod:`udfs.credentials`.
 
 from __future__ import annotations
 
+import base64
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -61,6 +62,65 @@ class SecretFromEnv:
 
 
 @dataclass(frozen=True)
+class SecretScope:
+    """A credential in a Databricks secret scope; nothing is read until :meth:`resolve`, on the driver."""
+
+    scope: str
+    key: str
+
+    @property
+    def origin(self) -> str:
+        """Where it comes from, in words for a person."""
+        return f"the secret {self.key} in the scope {self.scope}"
+
+    def resolve(self, environ: Mapping[str, str] | None = None) -> Secret:  # noqa: ARG002 - the workspace is asked
+        """Ask the workspace that the driver is signed in to.
+
+        Raises:
+            InputError: there is no workspace, or it does not give the secret out.
+        """
+        from databricks.sdk import WorkspaceClient
+        from databricks.sdk.errors import DatabricksError
+
+        try:
+            found = WorkspaceClient().secrets.get_secret(self.scope, self.key).value
+        except (DatabricksError, ValueError) as error:  # ValueError: no credentials for any workspace
+            raise InputError(
+                f"{self.origin} can't be read: {error}; check scope, key and the right to read it"
+            ) from error
+        return Secret(base64.b64decode(found or "").decode())
+
+
+@dataclass(frozen=True)
+class FirstSecret:
+    """The first of several places where a credential is found; they are tried in order."""
+
+    options: tuple[SecretFromEnv | SecretScope | FirstSecret, ...]
+
+    @property
+    def origin(self) -> str:
+        """Where it comes from, in words for a person."""
+        return " or ".join(option.origin for option in self.options)
+
+    def resolve(self, environ: Mapping[str, str] | None = None) -> Secret:
+        """Read the first that is there.
+
+        Raises:
+            InputError: none is; tells why of each.
+        """
+        refused = []
+        for option in self.options:
+            try:
+                return option.resolve(environ)
+            except InputError as error:
+                refused.append(str(error))
+        raise InputError("; or ".join(refused))
+
+
+SecretPlace = SecretFromEnv | SecretScope | FirstSecret
+
+
+@dataclass(frozen=True)
 class OAuthClient:
     """A client of an OAuth 2.0 server that gets short-lived tokens for itself (RFC 6749, section 4.4).
 
@@ -72,8 +132,8 @@ class OAuthClient:
     """
 
     token_url: str
-    client_id: str
-    client_secret: Secret | SecretFromEnv
+    client_id: str | SecretPlace
+    client_secret: Secret | SecretPlace
     scope: str | None = None
 
     def __post_init__(self) -> None:
@@ -91,12 +151,13 @@ class OAuthClient:
         return f"a token of {self.token_url} for the client {self.client_id!r}"
 
     def resolve(self, environ: Mapping[str, str] | None = None) -> OAuthClient:
-        """Read the client's secret; the tokens are each process's own.
+        """Read the client's secret, and its id where that is one; the tokens are each process's own.
 
         Raises:
-            InputError: the variable is not set.
+            InputError: one of them can't be read.
         """
-        return replace(self, client_secret=self.client_secret.resolve(environ))
+        client_id = self.client_id if isinstance(self.client_id, str) else self.client_id.resolve(environ).value
+        return replace(self, client_id=client_id, client_secret=self.client_secret.resolve(environ))
 
 
 @dataclass(frozen=True)
@@ -119,4 +180,4 @@ class KeyFile:
         return self
 
 
-ApiKey = Secret | SecretFromEnv | OAuthClient | KeyFile
+ApiKey = Secret | SecretPlace | OAuthClient | KeyFile

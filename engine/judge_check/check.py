@@ -255,7 +255,7 @@ def prepare(
     )
     storage = Storage.at(app.storage.root, state.run_dir)
     check_shared(session, storage)
-    wanted = frozenset() if is_program else frozenset().union(*(prompt.variables for prompt in prompts))
+    wanted = frozenset() if is_program else frozenset().union(*(prompt.needs for prompt in prompts))
     judges = tuple(weighted for weighted in mix if isinstance(weighted.scorer, Judge))
     every = check_rows(load_rows(session, settings.dataset, storage, wanted), judges)
     labelled = labels_in_rows(every) + (labels_in_file(session, labels, every) if labels else [])

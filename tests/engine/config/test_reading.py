@@ -8,9 +8,8 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from engine.config import AppConfig
+from engine.config import AppConfig, parse_yaml
 from engine.errors import ConfigError
-from engine.yaml_source import parse_yaml
 from udfs.keys import KeyFile, OAuthClient, SecretFromEnv
 
 BASE = """\
@@ -88,7 +87,7 @@ agents:
     handoff_prompt: |
       whatever
 optimizations:
-  training_datasets: {d: {}}
+  training_datasets: {d: {name: d}}
   prompt_optimizations:
     optimize_product:
       name: optimize_product
@@ -215,7 +214,7 @@ def test_all_errors_are_told_at_once():
         ("a: !!bool maybe\n", "c.yaml: "),
         ("a: 2026-02-30\n", "c.yaml: "),
         ("a: \x00\n", "c.yaml: "),
-        ("[" * 5000, "c.yaml: "),
+        ("[" * 5000, "c.yaml:"),
     ],
 )
 def test_what_is_no_yaml_is_told_with_its_place(text, place):
@@ -295,8 +294,11 @@ def test_keys_are_found_in_three_kinds_of_places(written, key):
         (OAUTH.replace("env: HIDDEN", "file: x").join(("{oauth: ", "}")), "client_secret.file is not a known key"),
         (OAUTH.replace("{env: HIDDEN}", "sk-do-not-repeat-me").join(("{oauth: ", "}")), "write {env: NAME}"),
         (OAUTH.replace("https://", "").join(("{oauth: ", "}")), "give a URL such as https://host/oidc/v1/token"),
-        ("{env: NAME, file: /keys/m}", "names env and file; give one of env, oauth or file"),
-        ("{}", "names no place; give one of env, oauth or file"),
+        (
+            "{env: NAME, file: /keys/m}",
+            "names env and file; give one of env, oauth, file, scope with secret, or options",
+        ),
+        ("{}", "names no place; give one of env, oauth, file, scope with secret, or options"),
         ("{file: ''}", "at least 1 character"),
     ],
 )

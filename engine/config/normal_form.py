@@ -38,7 +38,7 @@ def normal_form(source: YamlSource) -> tuple[dict[str, Any], Reading]:
     if not entries.generations and {"agents", "prompts", "resources", "optimizations"} & source.values.keys():
         remarks.note(
             source.path,
-            "names nothing to optimize: it has no optimizations.prompt_optimizations (dao-ai has had none since 0.1.113)",
+            "names nothing to optimize: it has no optimizations.prompt_optimizations (dao-ai has none since 0.1.113)",
         )
     return values, Reading(entries.generations, entries.changed, tuple(remarks))
 

@@ -20,8 +20,8 @@ def named(values: Mapping[Any, Any], at: KeyPath, source: YamlSource) -> dict[st
     for key in values:
         if isinstance(key, bool) or not isinstance(key, str | int):
             raise ConfigError(
-                f"{source.where(at)}: a name under {'.'.join(map(str, at))} is {key!r} to YAML (no, yes, on and off are "
-                "truth values); put it in quotes"
+                f"{source.where(at)}: a name under {'.'.join(map(str, at))} is {key!r} to YAML (no, yes, on and off "
+                "are truth values); put it in quotes"
             )
     return {str(key): value for key, value in values.items()}
 

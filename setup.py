@@ -29,7 +29,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11",
     packages=find_packages(include=["udfs", "udfs.*", "engine", "engine.*", "jobs", "jobs.*"]),
-    data_files=[("share/promptmill/conf", ["conf/migration.yaml", "conf/quickstart.yaml"])],
+    data_files=[("share/promptmill/conf", ["conf/migration.yaml", "conf/quickstart.yaml", "conf/workspace.yaml"])],
     package_data={"engine": ["log4j2.properties", "report/*.j2", "report/*.css"]},
     install_requires=[
         "aiohttp>=3.10,<4",

@@ -66,6 +66,8 @@ def test_every_command_with_its_options_is_there():
         promptmill.get_command(None, command).make_context(command, list(words))
         used = set(re.findall(r"\{\{job\.parameters\.(\w+)\}\}", str(words)))
         assert used == {parameter["name"] for parameter in found["parameters"]}
+        config = (ROOT / BUNDLE["variables"]["config"]["default"].removeprefix("${workspace.file_path}/")).read_text()
+        assert set(yaml.safe_load(config)["parameters"]) == set(re.findall(r"--param=(\w+)=", str(words)))
 
 
 def test_every_variable_is_declared_and_every_path_is_there():

@@ -33,6 +33,7 @@ from engine.run_state import RunState
 from engine.search.budget import Budget, gate_rows
 from engine.search.loop import Search, SearchResult
 from engine.session import configured_session
+from engine.shared_storage import check_shared
 from engine.sharing import Sharing
 from engine.sources import load_rows
 from engine.split import Split, split_rows
@@ -196,6 +197,7 @@ def prepare(
     marks = fingerprint(settings, seed, target=target)
     state = RunState.open(run_dir or default_run_dir(app, settings.name), marks)
     storage = Storage.at(app.storage.root, state.run_dir)
+    check_shared(session, storage)
     # A program fills its prompt in itself, and with what it likes.
     rows = load_rows(session, settings.dataset, storage, frozenset() if is_program else seed.needs)
     rows = check_rows(rows, mix)

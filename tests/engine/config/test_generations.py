@@ -6,7 +6,7 @@ from config_shapes import BASE, CHATS, text_of
 
 from engine.config import AppConfig, parse_yaml
 from engine.errors import ConfigError
-from udfs.keys import SecretFromEnv
+from udfs.keys import SecretFromEnv, WorkspaceLogin
 
 
 def read(text, **params):
@@ -149,13 +149,13 @@ def test_a_prompt_is_named_or_written_or_the_agents(line, prompt):
 @pytest.mark.parametrize(
     ("written", "name", "provider", "key"),
     [
-        ("big", "databricks-big", "databricks", SecretFromEnv("DATABRICKS_TOKEN")),
-        ("databricks-big", "databricks-big", "databricks", SecretFromEnv("DATABRICKS_TOKEN")),
-        ("endpoints:/mine", "mine", "databricks", SecretFromEnv("DATABRICKS_TOKEN")),
-        ("databricks:/databricks-small", "databricks-small", "databricks", SecretFromEnv("DATABRICKS_TOKEN")),
-        ("databricks-claude", "databricks-claude", "databricks", SecretFromEnv("DATABRICKS_TOKEN")),
+        ("big", "databricks-big", "databricks", WorkspaceLogin()),
+        ("databricks-big", "databricks-big", "databricks", WorkspaceLogin()),
+        ("endpoints:/mine", "mine", "databricks", WorkspaceLogin()),
+        ("databricks:/databricks-small", "databricks-small", "databricks", WorkspaceLogin()),
+        ("databricks-claude", "databricks-claude", "databricks", WorkspaceLogin()),
         ("openai:/gpt-x", "gpt-x", "openai", SecretFromEnv("OPENAI_API_KEY")),
-        ("{name: mine, temperature: 1}", "mine", "databricks", SecretFromEnv("DATABRICKS_TOKEN")),
+        ("{name: mine, temperature: 1}", "mine", "databricks", WorkspaceLogin()),
     ],
 )
 def test_models_are_objects_or_strings(written, name, provider, key):

@@ -1,7 +1,7 @@
 """Every shape of dao-ai's optimization section is read as what it meant, and what was understood is told."""
 
-import pytest
 import config_shapes as shapes
+import pytest
 from config_shapes import BASE, CHATS, text_of
 
 from engine.config import AppConfig, parse_yaml

@@ -1,4 +1,4 @@
-"""``promptmill config``: what a configuration means here, for people, for editors and for those who move to today's shape."""
+"""``promptmill config``: what a configuration means here, for people, editors and those who move to today's shape."""
 
 import json
 import os

@@ -34,6 +34,7 @@ from engine.migration import default_run_dir, seed_prompt
 from engine.progress import Progress
 from engine.run_state import RunState
 from engine.session import configured_session
+from engine.shared_storage import check_shared
 from engine.sources import WEIGHT_TAG, keep_rows
 from engine.storage import Storage
 from engine.trace_log import AnswerTrace, TraceLog
@@ -166,6 +167,7 @@ def _prepare(
     place = run_dir or default_run_dir(app, f"{settings.name}-collect")
     state = RunState.open(place, _fingerprint(settings, seed, llm, inputs_path))
     storage = Storage.at(app.storage.root, state.run_dir)
+    check_shared(session, storage)
     found = input_rows(session, inputs_path, seed.variables, settings.slices)
     rows = keep_rows(session, found, storage, seed.needs, source=f"inputs {inputs_path}")
     refuse_session_keys(rows)

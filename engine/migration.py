@@ -33,6 +33,8 @@ from engine.run_state import RunState
 from engine.search.budget import Budget, gate_rows
 from engine.search.loop import Search, SearchResult
 from engine.session import configured_session
+from engine.shared_storage import check_shared
+from engine.sharing import Sharing
 from engine.sources import load_rows
 from engine.split import Split, split_rows
 from engine.storage import Storage
@@ -72,6 +74,7 @@ class Migration:
     fingerprints: Fingerprints
     reuse: Reuse = field(default_factory=Reuse)
     usage: Usage = field(default_factory=Usage)
+    sharing: Sharing | None = None
 
     def estimate(self) -> Estimate:
         """Foresee calls, tokens and money; calls nothing."""
@@ -164,13 +167,15 @@ def prepare(
     spark: SparkSession | None = None,
     reuse: Reuse | None = None,
     predict_fn: Callable[..., Any] | Program | None = None,
+    sharing: Sharing | None = None,
 ) -> Migration:
     """Set up a migration: everything that can be wrong with the input is found here, before the first call.
 
     ``reuse`` says how the run uses the ledger: as far as it goes, where nothing is said. ``predict_fn`` takes the place
     of the agent's model as the target: a Python function, or a :class:`udfs.program.Program`, that gets a row's inputs
     by name, loads its prompts from the registry or asks :func:`udfs.in_place.current_prompt`, and returns what is
-    scored. It goes before the ``predict_fn`` that the configuration names.
+    scored. It goes before the ``predict_fn`` that the configuration names. ``sharing`` is that of the optimizations
+    which run beside this one.
 
     Raises:
         InputError: configuration, data set, prompt or environment can't be used.
@@ -192,6 +197,7 @@ def prepare(
     marks = fingerprint(settings, seed, target=target)
     state = RunState.open(run_dir or default_run_dir(app, settings.name), marks)
     storage = Storage.at(app.storage.root, state.run_dir)
+    check_shared(session, storage)
     # A program fills its prompt in itself, and with what it likes.
     rows = load_rows(session, settings.dataset, storage, frozenset() if is_program else seed.needs)
     rows = check_rows(rows, mix)
@@ -201,7 +207,21 @@ def prepare(
     split = split_rows(rows, settings.split, seed=settings.search.seed)
     told, used = progress or Progress(), reuse or Reuse()
     return Migration(
-        app, settings, seed, target, mix, reflection, session, storage, state, told, rows, split, fingerprints, used
+        app,
+        settings,
+        seed,
+        target,
+        mix,
+        reflection,
+        session,
+        storage,
+        state,
+        told,
+        rows,
+        split,
+        fingerprints,
+        used,
+        sharing=sharing,
     )
 
 
@@ -214,6 +234,7 @@ def optimize(
     spark: SparkSession | None = None,
     reuse: Reuse | None = None,
     predict_fn: Callable[..., Any] | Program | None = None,
+    sharing: Sharing | None = None,
 ) -> OptimizationResult:
     """Run one optimization; ``run_dir`` given again goes on with that run, and ``reuse`` says how it uses the ledger.
 
@@ -227,7 +248,14 @@ def optimize(
         EvaluationError: the run failed; what was paid for is in the ledger.
     """
     migration = prepare(
-        app, settings, run_dir=run_dir, progress=progress, spark=spark, reuse=reuse, predict_fn=predict_fn
+        app,
+        settings,
+        run_dir=run_dir,
+        progress=progress,
+        spark=spark,
+        reuse=reuse,
+        predict_fn=predict_fn,
+        sharing=sharing,
     )
     return run(migration)
 
@@ -247,6 +275,7 @@ def run(migration: Migration) -> OptimizationResult:
         migration.usage,
         local_row_ids=frozenset(row.row_id for row in (*migration.split.train, *migration.split.val)),
         reuse=migration.reuse,
+        sharing=migration.sharing,
     )
     client = None
     if migration.reflection and settings.search.asks_reflection:
@@ -257,6 +286,7 @@ def run(migration: Migration) -> OptimizationResult:
             usage=migration.usage,
             replay=migration.reuse.replay,
             allowance=migration.budget.allowance,
+            sharing=migration.sharing,
         )
     tracker = Tracker(migration.app.mlflow.experiment, settings.name, run_id=state.mlflow_run_id)
     state = state.with_mlflow_run(tracker.run_id)
@@ -284,7 +314,8 @@ def run(migration: Migration) -> OptimizationResult:
         raise
     finally:
         migration.record_savings()
-    compact_if_worthwhile(migration.spark, migration.storage.ledger)
+    if migration.sharing is None:  # of a batch, who runs it does that once
+        compact_if_worthwhile(migration.spark, migration.storage.ledger)
     return result
 
 

@@ -6,9 +6,8 @@ what they become on a worker is in :mod:`udfs.credentials`.
 
 from __future__ import annotations
 
-import base64
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
@@ -63,7 +62,7 @@ class SecretFromEnv:
 
 @dataclass(frozen=True)
 class SecretScope:
-    """A credential in a Databricks secret scope; nothing is read until :meth:`resolve`, on the driver."""
+    """A secret in a secret scope of the workspace; the driver reads it, through databricks-sdk (``engine.serving``)."""
 
     scope: str
     key: str
@@ -73,22 +72,13 @@ class SecretScope:
         """Where it comes from, in words for a person."""
         return f"the secret {self.key} in the scope {self.scope}"
 
-    def resolve(self, environ: Mapping[str, str] | None = None) -> Secret:  # noqa: ARG002 - the workspace is asked
-        """Ask the workspace that the driver is signed in to.
+    def resolve(self, environ: Mapping[str, str] | None = None) -> Secret:  # noqa: ARG002 - it is not in there
+        """Refuse: a scope is read by the driver, not by whoever calls.
 
         Raises:
-            InputError: there is no workspace, or it does not give the secret out.
+            InputError: always.
         """
-        from databricks.sdk import WorkspaceClient
-        from databricks.sdk.errors import DatabricksError
-
-        try:
-            found = WorkspaceClient().secrets.get_secret(self.scope, self.key).value
-        except (DatabricksError, ValueError) as error:  # ValueError: no credentials for any workspace
-            raise InputError(
-                f"{self.origin} can't be read: {error}; check scope, key and the right to read it"
-            ) from error
-        return Secret(base64.b64decode(found or "").decode())
+        raise InputError(f"{self.origin} was not read; the driver reads it before a run, see engine.serving.ready")
 
 
 @dataclass(frozen=True)
@@ -102,8 +92,13 @@ class FirstSecret:
         """Where it comes from, in words for a person."""
         return " or ".join(option.origin for option in self.options)
 
-    def resolve(self, environ: Mapping[str, str] | None = None) -> Secret:
-        """Read the first that is there.
+    def resolve(
+        self,
+        environ: Mapping[str, str] | None = None,
+        *,
+        read: Callable[[SecretFromEnv | SecretScope], Secret] | None = None,
+    ) -> Secret:
+        """Take the first that is there; ``read`` reads one place, where it is not read from ``environ`` alone.
 
         Raises:
             InputError: none is; tells why of each.
@@ -111,13 +106,56 @@ class FirstSecret:
         refused = []
         for option in self.options:
             try:
-                return option.resolve(environ)
+                if isinstance(option, FirstSecret):
+                    return option.resolve(environ, read=read)
+                return read(option) if read else option.resolve(environ)
             except InputError as error:
                 refused.append(str(error))
         raise InputError("; or ".join(refused))
 
 
 SecretPlace = SecretFromEnv | SecretScope | FirstSecret
+
+
+@dataclass(frozen=True)
+class WorkspaceLogin:
+    """Whatever databricks-sdk finds: environment, ``~/.databrickscfg``, notebook. ``engine.serving`` asks for it."""
+
+    @property
+    def origin(self) -> str:
+        """Where it comes from, in words for a person."""
+        return "the login that databricks-sdk finds"
+
+    def resolve(self, environ: Mapping[str, str] | None = None) -> Secret:  # noqa: ARG002 - the driver's affair
+        """Refuse: the login is the driver's, and it hands over the least that a task needs.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError(f"{self.origin} was not asked; the driver asks it before a run, see engine.serving.ready")
+
+
+@dataclass(frozen=True)
+class LentToken:
+    """A token that only the driver can renew, such as a notebook's: handed to tasks with its lifetime.
+
+    ``auth`` is databricks-sdk's name of how it was got, ``host`` the workspace, ``ends_at`` Unix time (``None``: not
+    known).
+    """
+
+    token: Secret
+    auth: str
+    host: str
+    ends_at: float | None = None
+
+    @property
+    def origin(self) -> str:
+        """Where it comes from, in words for a person."""
+        return f"the driver's {self.auth} login"
+
+    def resolve(self, environ: Mapping[str, str] | None = None) -> LentToken:  # noqa: ARG002 - there is nothing to read
+        """Return itself: it is resolved."""
+        return self
 
 
 @dataclass(frozen=True)
@@ -180,4 +218,4 @@ class KeyFile:
         return self
 
 
-ApiKey = Secret | SecretPlace | OAuthClient | KeyFile
+ApiKey = Secret | SecretPlace | OAuthClient | KeyFile | WorkspaceLogin | LentToken

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any, Literal
 
 from pydantic import AliasChoices, Field, model_validator
@@ -10,7 +9,7 @@ from pydantic import AliasChoices, Field, model_validator
 from engine.settings import Settings
 from udfs.endpoint import Endpoint, Limits, Price, Sampling
 from udfs.errors import InputError
-from udfs.keys import ApiKey, FirstSecret, KeyFile, OAuthClient, SecretFromEnv, SecretPlace, SecretScope
+from udfs.keys import ApiKey, FirstSecret, KeyFile, OAuthClient, SecretFromEnv, SecretPlace, SecretScope, WorkspaceLogin
 
 
 class LimitsModel(Settings):
@@ -22,6 +21,7 @@ class LimitsModel(Settings):
     timeout_s: float = Field(default=60.0, gt=0)
     deadline_s: float = Field(default=300.0, gt=0)
     max_attempts: int = Field(default=10, ge=1)
+    warm_up_s: float | None = Field(default=None, ge=0)
 
 
 class PriceModel(Settings):
@@ -135,6 +135,7 @@ class LLMModel(Settings):
     extra: dict[str, Any] = Field(default_factory=dict)
     limits: LimitsModel = Field(default_factory=LimitsModel)
     price: PriceModel | None = None
+    task: str | None = Field(default=None, description="what a Databricks endpoint serves; else the workspace is asked")
 
     @model_validator(mode="after")
     def _openai_needs_a_place(self) -> LLMModel:
@@ -147,8 +148,8 @@ class LLMModel(Settings):
         return Endpoint(
             name=self.name,
             provider=self.provider,
-            base_url=self.base_url or os.environ.get("DATABRICKS_HOST", ""),
-            api_key=self.api_key.key() if self.api_key else _databricks_key(self.provider),
+            base_url=self.base_url or "",
+            api_key=self.api_key.key() if self.api_key else _default_key(self.provider),
             sampling=Sampling(
                 temperature=self.temperature if temperature is None else temperature,
                 max_tokens=self.max_tokens,
@@ -158,11 +159,12 @@ class LLMModel(Settings):
             ),
             limits=Limits(**self.limits.model_dump()),
             price=Price(**self.price.model_dump()) if self.price else None,
+            task=self.task,
         )
 
 
-def _databricks_key(provider: str) -> SecretFromEnv | None:
-    return SecretFromEnv("DATABRICKS_TOKEN") if provider == "databricks" else None
+def _default_key(provider: str) -> WorkspaceLogin | None:
+    return WorkspaceLogin() if provider == "databricks" else None
 
 
 class ResourcesModel(Settings):

@@ -4,7 +4,7 @@ import pytest
 
 from engine.config import AppConfig, parse_yaml
 from engine.errors import ConfigError
-from udfs.keys import KeyFile, OAuthClient, SecretFromEnv
+from udfs.keys import KeyFile, OAuthClient, SecretFromEnv, WorkspaceLogin
 
 BASE = """\
 resources:
@@ -138,8 +138,7 @@ def test_a_first_generation_file_of_dao_ai_is_read_as_it_is(monkeypatch):
     assert found.prompt.full_name == "main.retail.product_prompt"
     assert (found.search.num_candidates, found.search.max_steps, found.search.temperature) == (5, 3, 0.0)
     endpoint = found.agent.model.endpoint()
-    assert endpoint.url == "https://workspace/serving-endpoints/databricks-claude/invocations"
-    assert endpoint.api_key == SecretFromEnv("DATABRICKS_TOKEN")
+    assert (endpoint.provider, endpoint.base_url, endpoint.api_key) == ("databricks", "", WorkspaceLogin())
 
 
 def test_reading_reads_no_secret_and_no_variable_of_a_key(monkeypatch):

@@ -138,7 +138,7 @@ def test_generation_d_loads_and_says_that_there_is_nothing_to_optimize():
     ],
 )
 def test_a_prompt_is_named_or_written_or_the_agents(line, prompt):
-    """By name, URI, anchor, as its own text, or the agent's where nothing is said, also one that stands inline there."""
+    """By name, URI, anchor, as its own text; or the agent's where nothing is said, also one inline there."""
     body = [line, *([] if line.startswith("agent") else ["agent: *helper"]), "dataset_name: rows"]
     found = entry(text_of("A", body)).prompt
     assert (found.full_name, found.alias, found.version) == prompt
@@ -251,13 +251,17 @@ CREDENTIALS = [
     ),
     (
         "workspace_host: https://w, client_id: me, client_secret: {scope: s, secret: k}",
-        "OAuthClient(token_url='https://w/oidc/v1/token', client_id='me', "
-        "client_secret=SecretScope(scope='s', key='k'), scope='all-apis')",
+        (
+            "OAuthClient(token_url='https://w/oidc/v1/token', client_id='me', "
+            "client_secret=SecretScope(scope='s', key='k'), scope='all-apis')"
+        ),
     ),
     (
         "workspace_host: https://w, service_principal: {client_id: {scope: s, secret: i}, client_secret: {env: S}}",
-        "OAuthClient(token_url='https://w/oidc/v1/token', client_id=SecretScope(scope='s', key='i'), "
-        "client_secret=SecretFromEnv(env='S'), scope='all-apis')",
+        (
+            "OAuthClient(token_url='https://w/oidc/v1/token', client_id=SecretScope(scope='s', key='i'), "
+            "client_secret=SecretFromEnv(env='S'), scope='all-apis')"
+        ),
     ),
 ]
 

@@ -76,6 +76,8 @@ def substitute(
         return
     declared = _declared(root, path)
     values = _Values(params, environ, declared, path, remarks)
+    if declared is not None:
+        values.check_used()
     seen: set[int] = set()
     for key, value in root.value:
         if isinstance(key, yaml.ScalarNode) and key.value in OUR_SECTIONS:

@@ -6,7 +6,7 @@ from config_shapes import BASE, CHATS, text_of
 
 from engine.config import AppConfig, parse_yaml
 from engine.errors import ConfigError
-from udfs.keys import SecretFromEnv
+from udfs.keys import SecretFromEnv, WorkspaceLogin
 
 
 def read(text, **params):
@@ -138,7 +138,7 @@ def test_generation_d_loads_and_says_that_there_is_nothing_to_optimize():
     ],
 )
 def test_a_prompt_is_named_or_written_or_the_agents(line, prompt):
-    """By name, URI, anchor, as its own text, or the agent's where nothing is said, also one that stands inline there."""
+    """By name, URI, anchor, as its own text; or the agent's where nothing is said, also one inline there."""
     body = [line, *([] if line.startswith("agent") else ["agent: *helper"]), "dataset_name: rows"]
     found = entry(text_of("A", body)).prompt
     assert (found.full_name, found.alias, found.version) == prompt
@@ -149,13 +149,13 @@ def test_a_prompt_is_named_or_written_or_the_agents(line, prompt):
 @pytest.mark.parametrize(
     ("written", "name", "provider", "key"),
     [
-        ("big", "databricks-big", "databricks", SecretFromEnv("DATABRICKS_TOKEN")),
-        ("databricks-big", "databricks-big", "databricks", SecretFromEnv("DATABRICKS_TOKEN")),
-        ("endpoints:/mine", "mine", "databricks", SecretFromEnv("DATABRICKS_TOKEN")),
-        ("databricks:/databricks-small", "databricks-small", "databricks", SecretFromEnv("DATABRICKS_TOKEN")),
-        ("databricks-claude", "databricks-claude", "databricks", SecretFromEnv("DATABRICKS_TOKEN")),
+        ("big", "databricks-big", "databricks", WorkspaceLogin()),
+        ("databricks-big", "databricks-big", "databricks", WorkspaceLogin()),
+        ("endpoints:/mine", "mine", "databricks", WorkspaceLogin()),
+        ("databricks:/databricks-small", "databricks-small", "databricks", WorkspaceLogin()),
+        ("databricks-claude", "databricks-claude", "databricks", WorkspaceLogin()),
         ("openai:/gpt-x", "gpt-x", "openai", SecretFromEnv("OPENAI_API_KEY")),
-        ("{name: mine, temperature: 1}", "mine", "databricks", SecretFromEnv("DATABRICKS_TOKEN")),
+        ("{name: mine, temperature: 1}", "mine", "databricks", WorkspaceLogin()),
     ],
 )
 def test_models_are_objects_or_strings(written, name, provider, key):
@@ -251,13 +251,17 @@ CREDENTIALS = [
     ),
     (
         "workspace_host: https://w, client_id: me, client_secret: {scope: s, secret: k}",
-        "OAuthClient(token_url='https://w/oidc/v1/token', client_id='me', "
-        "client_secret=SecretScope(scope='s', key='k'), scope='all-apis')",
+        (
+            "OAuthClient(token_url='https://w/oidc/v1/token', client_id='me', "
+            "client_secret=SecretScope(scope='s', key='k'), scope='all-apis')"
+        ),
     ),
     (
         "workspace_host: https://w, service_principal: {client_id: {scope: s, secret: i}, client_secret: {env: S}}",
-        "OAuthClient(token_url='https://w/oidc/v1/token', client_id=SecretScope(scope='s', key='i'), "
-        "client_secret=SecretFromEnv(env='S'), scope='all-apis')",
+        (
+            "OAuthClient(token_url='https://w/oidc/v1/token', client_id=SecretScope(scope='s', key='i'), "
+            "client_secret=SecretFromEnv(env='S'), scope='all-apis')"
+        ),
     ),
 ]
 

@@ -1,12 +1,6 @@
 """Every error says where, what and how to mend it; secrets are not repeated; and nothing but ConfigError comes out."""
 
-import json
-import random
-
 import pytest
-import yaml
-from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
 
 from engine.config import AppConfig, parse_yaml
 from engine.errors import ConfigError
@@ -335,82 +329,3 @@ def test_a_merge_key_is_followed():
     text = changed("{name: big, provider: openai, base_url", "{<<: *target, name: big, base_url")
     source = read(text).resources.llms["source"]
     assert (source.name, source.provider, source.max_tokens) == ("big", "openai", 64)
-
-
-SNIPPETS = ["null", "{}", "[]", "0", "-1", ".nan", "1e400", '""', "{a: b}", "[[]]", "{1: 2}", "{? [x] : y}", "yes",
-            "!!int x", "*target", "&x 1", "{env: x}", "{options: {a: b}}", "{value: [1]}", "2026-01-01", "!!set {a}",
-            '"\\ud800"', "!!binary aGk=", "{<<: 1}", "{search: 1}", "99999999999999999999"]  # fmt: skip
-
-
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.integers(0, 10**9), st.integers(1, 3))
-@example(0, 1)
-def test_a_mutated_file_is_read_or_refused_and_nothing_else(seed, mutations):
-    """Whatever stands in a file or is cut out of it: a configuration, or a ConfigError with the file's name."""
-    rng = random.Random(seed)
-    text = rng.choice([BASE, FIRST_GENERATION])
-    for _ in range(mutations):
-        text = _mutated(text, rng)
-    told = _told(text)
-    assert told is None or told.startswith("c.yaml")
-
-
-def _told(text):
-    """Return the ConfigError's message, ``None`` for a text that is a configuration."""
-    try:
-        read(text)
-    except ConfigError as error:
-        return str(error)
-    return None
-
-
-def _mutated(text, rng):
-    lines = text.splitlines(keepends=True)
-    at = rng.randrange(len(lines))
-    how = rng.randrange(5)
-    if how == 0:
-        del lines[at]
-    elif how == 1 and ":" in lines[at]:
-        lines[at] = f"{lines[at].partition(':')[0]}: {rng.choice(SNIPPETS)}\n"
-    elif how == 2:
-        lines.insert(at, lines[rng.randrange(len(lines))])
-    elif how == 3:
-        position = rng.randrange(len(text))
-        return text[:position] + rng.choice([*SNIPPETS, ":", "\n", " ", "{", "\t", "\x07"]) + text[position + 1 :]
-    else:
-        lines[at] = " " * rng.randrange(4) + lines[at]
-    return "".join(lines) or "a: 1"
-
-
-def _replaced(value, path, new):
-    if not path:
-        return new
-    if isinstance(value, dict):
-        return {key: _replaced(one, path[1:], new) if str(key) == path[0] else one for key, one in value.items()}
-    return [_replaced(one, path[1:], new) if str(at) == path[0] else one for at, one in enumerate(value)]
-
-
-def _paths(value, at=()):
-    yield at
-    if isinstance(value, dict):
-        for key, one in value.items():
-            yield from _paths(one, (*at, str(key)))
-    elif isinstance(value, list):
-        for number, one in enumerate(value):
-            yield from _paths(one, (*at, str(number)))
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=5,
-)
-WHOLE = yaml.safe_load(BASE)
-
-
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.sampled_from([path for path in _paths(WHOLE) if path]), JSON)
-def test_any_value_in_any_place_is_read_or_refused_and_nothing_else(path, value):
-    """A value of the wrong type anywhere is told, with the place, and never a traceback of the parser's."""
-    told = _told(json.dumps(_replaced(WHOLE, path, value)))
-    assert told is None or told.startswith("c.yaml")

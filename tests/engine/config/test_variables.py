@@ -133,5 +133,5 @@ def test_the_first_place_that_has_a_secret_gives_it():
     both = FirstSecret((SecretFromEnv("UNSET"), SecretFromEnv("SET")))
     assert both.resolve() == Secret("from-env")
     assert both.origin == "the key in UNSET or the key in SET"
-    with pytest.raises(InputError, match="UNSET is not set.*; or .*GONE is not set"):
+    with pytest.raises(InputError, match=r"UNSET is not set.*; or .*GONE is not set"):
         FirstSecret((SecretFromEnv("UNSET"), SecretFromEnv("GONE"))).resolve({})

@@ -9,6 +9,7 @@ other text.
 from __future__ import annotations
 
 import difflib
+import io
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -228,7 +229,7 @@ def _node_of(name: str, value: Any, path: str) -> yaml.ScalarNode:
         raise ConfigError(
             f"{path}: the parameter {name!r} is {type(value).__name__}; give a text, a number or true or false"
         )
-    node = yaml.SafeDumper("").represent_data(value)
+    node = yaml.SafeDumper(io.StringIO()).represent_data(value)
     return yaml.ScalarNode(node.tag, node.value)
 
 

@@ -9,7 +9,6 @@ ones.
 from __future__ import annotations
 
 import difflib
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -34,11 +33,9 @@ from engine.config_sections import (
     StorageModel,
     TracesModel,
 )
-from engine.errors import ConfigError, PromptmillError
+from engine.errors import ConfigError
 from engine.settings import BudgetSettings, GateSettings, JudgeCheckSettings, SearchSettings, Settings, SplitSettings
 from engine.yaml_source import YamlSource, read_yaml
-
-log = logging.getLogger(__name__)
 
 _SEARCH_KEYS = frozenset(SearchSettings.model_fields)
 # How a function is named: package.module:function.
@@ -123,9 +120,18 @@ class PromptOptimizationModel(Settings):
         """Run this optimization; see :func:`engine.migration.optimize` for the options and the result."""
         from engine.migration import optimize
 
+        return optimize(self.app, self, **options)
+
+    @property
+    def app(self) -> AppConfig:
+        """The configuration that this optimization stands in.
+
+        Raises:
+            ConfigError: it was made without one.
+        """
         if self._app is None:
             raise ConfigError(f"optimization {self.name!r} does not belong to a configuration; use AppConfig.from_file")
-        return optimize(self._app, self, **options)
+        return self._app
 
 
 class OptimizationsModel(Settings):
@@ -136,27 +142,17 @@ class OptimizationsModel(Settings):
     prompt_optimizations: dict[str, PromptOptimizationModel] = Field(default_factory=dict)
 
     def optimize(self, **options: Any) -> dict[str, Any]:
-        """Run all optimizations in order; return a mapping from name to the optimized prompt with its URI.
+        """Run all optimizations; return a mapping from name to the optimized prompt with its URI.
 
-        With several, each has a folder of its own below ``run_dir``. One that fails does not stop the others.
+        Several run at the same time, at most ``parallel`` at once, see :func:`engine.batch.run_batch` for this and the
+        other options. Each then has a folder of its own below ``run_dir``, and one that fails does not stop the others.
 
         Raises:
             PromptmillError: the first failure, after all have run.
         """
-        run_dir = options.pop("run_dir", None)
-        several = len(self.prompt_optimizations) > 1
-        done: dict[str, Any] = {}
-        failures: list[PromptmillError] = []
-        for name, optimization in self.prompt_optimizations.items():
-            folder = f"{run_dir}/{name}" if run_dir and several else run_dir
-            try:
-                done[name] = optimization.optimize(run_dir=folder, **options).prompt
-            except PromptmillError as error:
-                log.exception("the optimization %s failed", name)
-                failures.append(error)
-        if failures:
-            raise failures[0]
-        return done
+        from engine.batch import optimize_all
+
+        return optimize_all(self.prompt_optimizations, **options)
 
 
 class AppConfig(Settings):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -13,7 +13,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from engine import registry
 from engine.config import AppConfig, PromptOptimizationModel
-from engine.config_sections import PromptModel
+from engine.config_sections import DatasetModel, PromptModel
 from engine.errors import ConfigError, PromptmillError
 from engine.estimate import Estimate, estimate, pair_tokens
 from engine.evaluate import Evaluation
@@ -32,7 +32,8 @@ from engine.run_state import RunState
 from engine.search.budget import Budget, gate_rows
 from engine.search.loop import Search, SearchResult
 from engine.session import configured_session
-from engine.sources import load_rows
+from engine.sharing import Sharing
+from engine.sources import describe, read_rows, usable_rows
 from engine.split import Split, split_rows
 from engine.storage import Storage
 from engine.tracking import Tracker, set_up
@@ -69,6 +70,8 @@ class Migration:
     fingerprints: Fingerprints
     reuse: Reuse = field(default_factory=Reuse)
     usage: Usage = field(default_factory=Usage)
+    sharing: Sharing | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     def estimate(self) -> Estimate:
         """Foresee calls, tokens and money; calls nothing."""
@@ -161,13 +164,15 @@ def prepare(
     spark: SparkSession | None = None,
     reuse: Reuse | None = None,
     predict_fn: Callable[..., Any] | Program | None = None,
+    sharing: Sharing | None = None,
+    read: Callable[[SparkSession, DatasetModel, Storage], DataFrame] = read_rows,
 ) -> Migration:
     """Set up a migration: everything that can be wrong with the input is found here, before the first call.
 
     ``reuse`` says how the run uses the ledger: as far as it goes, where nothing is said. ``predict_fn`` takes the place
     of the agent's model as the target: a Python function, or a :class:`udfs.program.Program`, that gets a row's inputs
     by name, loads its prompts from the registry or asks :func:`udfs.in_place.current_prompt`, and returns what is
-    scored. It goes before the ``predict_fn`` that the configuration names.
+    scored. It goes before the ``predict_fn`` that the configuration names. ``read`` reads the data set's rows.
 
     Raises:
         InputError: configuration, data set, prompt or environment can't be used.
@@ -188,9 +193,11 @@ def prepare(
         ship_program(session, settings, target)
     marks = fingerprint(settings, seed, target=target)
     state = RunState.open(run_dir or default_run_dir(app, settings.name), marks)
-    storage = Storage.at(app.storage.root, state.run_dir)
+    storage = Storage.at(app.storage.root, state.run_dir, run_id=state.run_id)
     # A program fills its prompt in itself, and with what it likes.
-    rows = load_rows(session, settings.dataset, storage, frozenset() if is_program else seed.variables)
+    source = read(session, settings.dataset, storage)
+    variables = frozenset() if is_program else seed.variables
+    rows = usable_rows(source, variables, source=describe(settings.dataset))
     rows = check_rows(rows, mix)
     check_recorded(rows, settings.gate.question)
     fingerprints = Fingerprints.of(rows, mix, target)
@@ -198,7 +205,21 @@ def prepare(
     split = split_rows(rows, settings.split, seed=settings.search.seed)
     told, used = progress or Progress(), reuse or Reuse()
     return Migration(
-        app, settings, seed, target, mix, reflection, session, storage, state, told, rows, split, fingerprints, used
+        app,
+        settings,
+        seed,
+        target,
+        mix,
+        reflection,
+        session,
+        storage,
+        state,
+        told,
+        rows,
+        split,
+        fingerprints,
+        used,
+        sharing=sharing,
     )
 
 
@@ -255,7 +276,7 @@ def run(migration: Migration) -> OptimizationResult:
             replay=migration.reuse.replay,
             allowance=migration.budget.allowance,
         )
-    tracker = Tracker(migration.app.mlflow.experiment, settings.name, run_id=state.mlflow_run_id)
+    tracker = Tracker(migration.app.mlflow.experiment, settings.name, run_id=state.mlflow_run_id, tags=migration.tags)
     state = state.with_mlflow_run(tracker.run_id)
     tracker.parameters(run_settings(migration))
     tracker.dataset(migration.split.train, name=f"{settings.name}-train", context="training")
@@ -281,7 +302,8 @@ def run(migration: Migration) -> OptimizationResult:
         raise
     finally:
         migration.record_savings()
-    compact_if_worthwhile(migration.spark, migration.storage.ledger)
+    if migration.sharing is None:  # where several run at once, whoever runs them does it
+        compact_if_worthwhile(migration.spark, migration.storage.ledger)
     return result
 
 
@@ -341,14 +363,20 @@ def default_run_dir(app: AppConfig, name: str) -> str:
 
 
 def fingerprint(settings: PromptOptimizationModel, seed: Prompt, *, target: Endpoint | None = None) -> str:
-    """What must be the same for a run to be gone on with: all but where the endpoints stand and what is allowed."""
+    """What must be the same for a run to be gone on with: :func:`lasting_settings`, seed prompt and program."""
+    kept = lasting_settings(settings)
+    if isinstance(target, Program):
+        kept["program"] = target.endpoint_id
+    kept["seed"] = seed.candidate_id  # what an alias meant when the run began
+    return json.dumps(kept, sort_keys=True)
+
+
+def lasting_settings(settings: PromptOptimizationModel) -> dict[str, Any]:
+    """Return the settings of a run that must stay: all but where the endpoints stand and what is allowed."""
     kept = settings.model_dump(mode="json", exclude={"budget", "source_model", "scorers", "judge_check", "predict_fn"})
     prompts = kept.pop("prompts")
     kept |= {"prompts": prompts} if len(prompts) > 1 else {"prompt": prompts[0]}
-    if isinstance(target, Program):
-        kept["program"] = target.endpoint_id
     # Scorers made in Python are known by their names.
-    kept["seed"] = seed.candidate_id  # what an alias meant when the run began
     kept["scorers"] = [s if isinstance(s, str | dict) else str(getattr(s, "name", s)) for s in settings.scorers]
     for path in (("agent", "model"), ("reflection_model",), ("scorer_model",)):
         model: Any = kept
@@ -357,4 +385,4 @@ def fingerprint(settings: PromptOptimizationModel, seed: Prompt, *, target: Endp
         if model:
             for key in ("base_url", "limits", "price", "api_key"):
                 model.pop(key, None)
-    return json.dumps(kept, sort_keys=True)
+    return kept

@@ -45,13 +45,21 @@ def experiment_id(name: str) -> str:
     place = None
     if uri.startswith("sqlite:///"):
         place = (Path(uri.removeprefix("sqlite:///")).absolute().parent / "artifacts" / quote(name, safe=" ")).as_uri()
-    return str(mlflow.create_experiment(name, artifact_location=place))
+    try:
+        return str(mlflow.create_experiment(name, artifact_location=place))
+    except mlflow.exceptions.MlflowException:
+        found = mlflow.get_experiment_by_name(name)
+        if found is None:
+            raise
+        return str(found.experiment_id)  # another process or thread was faster
 
 
 class Tracker:
     """One MLflow run of one migration. Names of metrics are those that MLflow's own prompt optimizer uses."""
 
-    def __init__(self, experiment: str, name: str, *, run_id: str | None = None) -> None:
+    def __init__(
+        self, experiment: str, name: str, *, run_id: str | None = None, tags: Mapping[str, str] | None = None
+    ) -> None:
         self.run_id = run_id
         self.experiment_id: str | None = None
         with self._guard("start the run"):
@@ -59,7 +67,7 @@ class Tracker:
             self.experiment_id = experiment_id(experiment)
             if run_id is None or not self._resume(run_id):
                 run = self._client.create_run(
-                    self.experiment_id, run_name=name, tags={"mlflow.source.name": "promptmill"}
+                    self.experiment_id, run_name=name, tags={"mlflow.source.name": "promptmill", **(tags or {})}
                 )
                 self.run_id = str(run.info.run_id)
 

@@ -130,7 +130,7 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=_finalize,
+        finalize=finalize,
         loader=DictLoader({name: _source(name) for name in (TEMPLATE, PARTS)}),
     )
     environment.filters |= {
@@ -151,7 +151,7 @@ def _environment() -> Environment:
     return environment
 
 
-def _finalize(value: Any) -> Any:
+def finalize(value: Any) -> Any:
     """Make hidden characters of every plain text that the template writes visible; markup of ours passes."""
     return words.visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 

@@ -172,7 +172,8 @@ def prepare(
     ``reuse`` says how the run uses the ledger: as far as it goes, where nothing is said. ``predict_fn`` takes the place
     of the agent's model as the target: a Python function, or a :class:`udfs.program.Program`, that gets a row's inputs
     by name, loads its prompts from the registry or asks :func:`udfs.in_place.current_prompt`, and returns what is
-    scored. It goes before the ``predict_fn`` that the configuration names. ``read`` reads the data set's rows.
+    scored. It goes before the ``predict_fn`` that the configuration names. ``sharing`` is that of the optimizations
+    which run beside this one. ``read`` reads the data set's rows.
 
     Raises:
         InputError: configuration, data set, prompt or environment can't be used.
@@ -232,6 +233,7 @@ def optimize(
     spark: SparkSession | None = None,
     reuse: Reuse | None = None,
     predict_fn: Callable[..., Any] | Program | None = None,
+    sharing: Sharing | None = None,
 ) -> OptimizationResult:
     """Run one optimization; ``run_dir`` given again goes on with that run, and ``reuse`` says how it uses the ledger.
 
@@ -245,7 +247,14 @@ def optimize(
         EvaluationError: the run failed; what was paid for is in the ledger.
     """
     migration = prepare(
-        app, settings, run_dir=run_dir, progress=progress, spark=spark, reuse=reuse, predict_fn=predict_fn
+        app,
+        settings,
+        run_dir=run_dir,
+        progress=progress,
+        spark=spark,
+        reuse=reuse,
+        predict_fn=predict_fn,
+        sharing=sharing,
     )
     return run(migration)
 
@@ -265,6 +274,7 @@ def run(migration: Migration) -> OptimizationResult:
         migration.usage,
         local_row_ids=frozenset(row.row_id for row in (*migration.split.train, *migration.split.val)),
         reuse=migration.reuse,
+        sharing=migration.sharing,
     )
     client = None
     if migration.reflection and settings.search.asks_reflection:
@@ -275,6 +285,7 @@ def run(migration: Migration) -> OptimizationResult:
             usage=migration.usage,
             replay=migration.reuse.replay,
             allowance=migration.budget.allowance,
+            sharing=migration.sharing,
         )
     tracker = Tracker(migration.app.mlflow.experiment, settings.name, run_id=state.mlflow_run_id, tags=migration.tags)
     state = state.with_mlflow_run(tracker.run_id)
@@ -302,7 +313,7 @@ def run(migration: Migration) -> OptimizationResult:
         raise
     finally:
         migration.record_savings()
-    if migration.sharing is None:  # where several run at once, whoever runs them does it
+    if migration.sharing is None:  # of a batch, who runs it does that once
         compact_if_worthwhile(migration.spark, migration.storage.ledger)
     return result
 

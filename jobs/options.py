@@ -68,8 +68,8 @@ parallel_option = click.option(
 resume_option = click.option(
     "--resume",
     is_flag=True,
-    help="Go on with the newest run of these optimizations below storage.root, or with that in --run-dir, which must be "
-    "there. Of several, those with a verdict stay as they are; failed ones are tried again.",
+    help="Go on with the newest run of these optimizations below storage.root, or with that in --run-dir, which must "
+    "be there. Of several, those with a verdict stay as they are; failed ones are tried again.",
 )
 
 

@@ -39,8 +39,8 @@ class Limits:
         if self.max_attempts < 1:
             raise InputError(f"limits.max_attempts is {self.max_attempts!r}; give at least 1")
 
-    def share(self, tasks: int) -> Limits:
-        """Return the part of these limits that one of ``tasks`` equal tasks may use.
+    def share(self, tasks: int, *, part: float = 1.0) -> Limits:
+        """Return what one of ``tasks`` equal tasks may use of these limits, or of so large a ``part`` of them.
 
         A concurrency below the number of tasks can't be shared in whole calls: the caller must run fewer tasks
         (see ``engine.evaluate``), because every task gets at least one.
@@ -48,16 +48,26 @@ class Limits:
         >>> Limits(max_concurrency=64, requests_per_minute=600).share(4)
         Limits(max_concurrency=16, requests_per_minute=150.0, tokens_per_minute=None, timeout_s=60.0, \
 deadline_s=300.0, max_attempts=10)
+        >>> Limits(max_concurrency=64).share(2, part=0.25).max_concurrency
+        8
         """
-        whole = self.max_concurrency or DEFAULT_MAX_CONCURRENCY
         return Limits(
-            max_concurrency=max(1, whole // tasks),
-            requests_per_minute=self.requests_per_minute / tasks if self.requests_per_minute else None,
-            tokens_per_minute=self.tokens_per_minute / tasks if self.tokens_per_minute else None,
+            max_concurrency=max(1, self.calls_at_once(part) // tasks),
+            requests_per_minute=self.requests_per_minute * part / tasks if self.requests_per_minute else None,
+            tokens_per_minute=self.tokens_per_minute * part / tasks if self.tokens_per_minute else None,
             timeout_s=self.timeout_s,
             deadline_s=self.deadline_s,
             max_attempts=self.max_attempts,
         )
+
+    def calls_at_once(self, part: float = 1.0) -> int:
+        """Return how many whole calls a ``part`` of the promise is; may be 0.
+
+        >>> Limits(max_concurrency=4).calls_at_once(0.5), Limits().calls_at_once(0.125)
+        (2, 64)
+        """
+        # A part that is a sum of shares may fall short of the whole number that it means by its last bit.
+        return int((self.max_concurrency or DEFAULT_MAX_CONCURRENCY) * part + 1e-9)
 
 
 def tightest(limits: Sequence[Limits]) -> Limits:
@@ -155,6 +165,11 @@ class Endpoint:
         """
         identity = {"model": self.name, "provider": self.provider, "sampling": self.sampling.body()}
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """Where it stands: endpoints of one place share one promise, whatever their sampling."""
+        return (self.provider, self.base_url, self.name)
 
     def with_secret(self, environ: Mapping[str, str] | None = None) -> Endpoint:
         """Return this endpoint with what its key needs of the environment, for workers, which have another one.

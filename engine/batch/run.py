@@ -54,7 +54,7 @@ class BatchResult:
     page: str
 
     def prompts(self) -> dict[str, OptimizedPrompt]:
-        """Return the prompt to use from now on for each that has a verdict, as :func:`engine.migration.optimize` does."""
+        """Return the prompts to use from now on, by key, of those that have a verdict."""
         found = {}
         for line in self.summary.lines:
             if line.is_done:
@@ -153,6 +153,7 @@ class OpenBatch:
         with self._lock:
             self._begun.add(key)
         settings = self.optimizations[key]
+        self.state.make_way(key)
         migration = prepare(
             self.app,
             settings,

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 log = logging.getLogger(__name__)
 
@@ -59,9 +59,13 @@ def run_all(
     except KeyboardInterrupt:
         stopped.set()
         interrupt()
-        until = time.monotonic() + ending_s
-        for thread in threads:
-            thread.join(max(0.0, until - time.monotonic()))
-        if late := sum(thread.is_alive() for thread in threads):
-            log.warning("%d optimizations have not ended in time and are cut off", late)
+        _wait(threads, ending_s)
         raise
+
+
+def _wait(threads: Sequence[threading.Thread], ending_s: float) -> None:
+    until = time.monotonic() + ending_s
+    for thread in threads:
+        thread.join(max(0.0, until - time.monotonic()))
+    if late := sum(thread.is_alive() for thread in threads):
+        log.warning("%d optimizations have not ended in time and are cut off", late)

@@ -23,19 +23,25 @@ PREFIX = "batch"
 
 @dataclass(frozen=True)
 class BatchState:
-    """``run_dir`` is absolute; ``settings`` has a hash of each optimization's settings, by its key."""
+    """``run_dir`` is absolute; ``settings`` has a hash of each optimization's settings, by its key.
+
+    ``changed`` are those without a verdict whose settings are others now than when they ran here.
+    """
 
     run_dir: str
     batch_id: str
     settings: Mapping[str, str]
     format: int = FORMAT_VERSION
+    changed: frozenset[str] = frozenset()
 
     @classmethod
     def open(cls, run_dir: str, optimizations: Mapping[str, PromptOptimizationModel]) -> BatchState:
         """Return the state of the batch in ``run_dir``, or begin one there; optimizations may be new to it.
 
+        Settings of those that have no verdict yet may have been mended: they begin anew.
+
         Raises:
-            ConfigError: the folder can't be used, or one of the optimizations has other settings than it had there.
+            ConfigError: the folder can't be used, or an optimization that has a verdict there has other settings now.
         """
         folder = Path(run_dir).expanduser().absolute()
         now = {key: _hash(settings) for key, settings in optimizations.items()}
@@ -48,12 +54,12 @@ class BatchState:
             found = _read(folder)
             state = found or cls(str(folder), uuid.uuid4().hex[:12], {})
             changed = [key for key, value in now.items() if state.settings.get(key, value) != value]
-            if changed:
+            if decided := [key for key in changed if state.done(key)]:
                 raise ConfigError(
-                    f"--run-dir {run_dir}: {_few(changed)} ran there with other settings (prompt, models, data set, "
-                    "search or split differ); give another --run-dir, or the settings of that batch"
+                    f"--run-dir {run_dir}: {_few(decided)} had a verdict there with other settings (prompt, models, "
+                    "data set, search or split differ); give another --run-dir, or the settings of that batch"
                 )
-            state = replace(state, settings={**state.settings, **now})
+            state = replace(state, settings={**state.settings, **now}, changed=frozenset(changed))
             _write(state)
         except (OSError, ValueError) as error:
             raise ConfigError(f"--run-dir {run_dir}: can't be used: {error}; give another folder") from error
@@ -69,6 +75,12 @@ class BatchState:
         if record is None or record.result.get("status") not in DONE:
             return None
         return BatchLine.of(key, folder_name(key), record, earlier=True)
+
+    def make_way(self, key: str) -> None:
+        """Put what an optimization whose settings were changed left here aside; its answers are in the ledger."""
+        folder = Path(self.folder(key))
+        if key in self.changed and folder.exists():
+            folder.rename(f"{folder}.{uuid.uuid4().hex[:8]}.before")
 
     def record(self, key: str) -> RunRecord | None:
         """Return what an optimization left here; ``None`` where it left nothing that can be read."""

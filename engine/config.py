@@ -140,6 +140,7 @@ class OptimizationsModel(Settings):
     model_config = Settings.model_config | {"extra": "ignore"}
 
     prompt_optimizations: dict[str, PromptOptimizationModel] = Field(default_factory=dict)
+    budget: BudgetSettings = Field(default_factory=BudgetSettings, description="of all optimizations of a run together")
 
     def optimize(self, **options: Any) -> dict[str, Any]:
         """Run all optimizations; return a mapping from name to the optimized prompt with its URI.

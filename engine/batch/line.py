@@ -39,6 +39,7 @@ class BatchLine:
     calls: int = 0
     reused: int = 0
     tokens: int = 0
+    metric_calls: int = 0
     cost: float | None = None
     currency: str | None = None
     saved_cost: float | None = None
@@ -74,6 +75,7 @@ class BatchLine:
             calls=int(result["calls"]["made"]),
             reused=int(result["calls"]["reused"]),
             tokens=sum(result["tokens"].values()),
+            metric_calls=int(result["metric_calls"]),
             cost=cost.get("amount"),
             currency=cost.get("currency"),
             saved_cost=saved.get("amount"),

@@ -15,6 +15,7 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
+from engine.batch.budget import Amounts, BatchBudget
 from engine.batch.line import FAILED, INTERRUPTED, NOT_STARTED, BatchLine, optimized_prompt
 from engine.batch.observer import BatchObserver, Relayed
 from engine.batch.places import places_of
@@ -23,7 +24,7 @@ from engine.batch.sources import SharedRows
 from engine.batch.state import BatchState, batch_run_dir, folder_name
 from engine.batch.summary import BatchSummary, by_name
 from engine.config import AppConfig, PromptOptimizationModel
-from engine.errors import PromptmillError
+from engine.errors import NotBegun, PromptmillError
 from engine.ledger_compaction import compact_if_worthwhile
 from engine.ledger_join import Reuse
 from engine.migration import Migration, prepare, run
@@ -100,11 +101,14 @@ def run_batch(
         migration: Migration | None = None
         try:
             migration = batch.prepare(key, told, predict_fn)
+            batch.reserve(key, migration)
             record = run(migration).record
             batch.end(key, BatchLine.of(key, folder_name(key), record), told)
         except KeyboardInterrupt:
             batch.end(key, batch.unfinished(key, INTERRUPTED, "go on with the same command and --run-dir"), None)
             raise
+        except NotBegun as error:
+            batch.end(key, batch.unfinished(key, NOT_STARTED, str(error)), told)
         except Exception as error:
             # A defect in one (of a user's scorer, say) must not end the others, either; its log has the traceback.
             if not isinstance(error, PromptmillError):
@@ -143,6 +147,8 @@ class OpenBatch:
         users: Counter[Place] = Counter(place for places in self._places.values() for place in places)
         self.sharing = Sharing(users, parallel=parallel, slots=parallelism(spark))
         self._rows = SharedRows(Storage.at(app.storage.root, state.run_dir, run_id=state.batch_id), self.optimizations)
+        self._limits = app.optimizations.budget
+        self._budget = BatchBudget(self._limits, self.lines.values())
         self._lock, self._compacting = threading.Lock(), threading.Lock()
         self._begun: set[str] = set()
 
@@ -168,9 +174,16 @@ class OpenBatch:
         migration.tags = {"promptmill.batch": self.state.batch_id}
         return migration
 
+    def reserve(self, key: str, migration: Migration) -> None:
+        """Set aside what one may take of the batch's budget; see :meth:`engine.batch.budget.BatchBudget.reserve`."""
+        if self._limits.is_set:
+            wanted = Amounts.at_most(migration.estimate(), migration.settings.budget)
+            self._budget.reserve(key, wanted, is_interrupted=lambda: self.sharing.is_interrupted)
+
     def end(self, key: str, line: BatchLine, told: BatchObserver | None) -> None:
-        """Note what became of one, and give what it had of the endpoints to the others."""
+        """Note what became of one, and give what it had of the endpoints and of the budget to the others."""
         self.sharing.leave(self._places[key])
+        self._budget.settle(key, line)
         with self._lock:
             self.lines[key] = line
             ended = len(self.lines)

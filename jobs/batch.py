@@ -106,13 +106,15 @@ def show_summary(summary: BatchSummary, page: str) -> None:
     table = Table(title="optimizations", title_justify="left")
     numbers = ("seed", "best", "gain", "rows", "calls", "cost", "time")
     for column in ("", "status", *numbers):
-        table.add_column(column, justify="right" if column in numbers else "left")
+        right = column in numbers
+        table.add_column(column, justify="right" if right else "left", no_wrap=bool(column), overflow="fold")
     for line in summary.lines:
         colour = _COLOURS.get(line.status)
-        status = f"[{colour}]{line.status}[/]" if colour else line.status
+        word = line.status.replace("_", " ")
+        status = f"[{colour}]{word}[/]" if colour else word
         table.add_row(escape(line.name), status, *_numbers(line))
     console.print(table)
-    counts = ", ".join(f"{number:,} {status}" for status, number in summary.counts.items())
+    counts = ", ".join(f"{number:,} {status.replace('_', ' ')}" for status, number in summary.counts.items())
     saved = f"; the ledger saved {_money(summary.saved)}" if any(summary.saved.values()) else ""
     console.print(f"[bold]{counts}[/]")
     console.print(
@@ -157,7 +159,8 @@ def _numbers(line: BatchLine) -> tuple[str, ...]:
         return "" if value is None else f"{value:.3f}"
 
     gain = "" if line.difference is None else f"{line.difference:+.3f}"
-    cost = "" if line.cost is None else f"{line.cost:,.4f} {line.currency}"
+    # The currency stands with the sums below.
+    cost = "" if line.cost is None else f"{line.cost:,.4f}"
     rows, calls = (f"{number:,}" if number else "" for number in (line.rows, line.calls))
     took = "before" if line.earlier else shown_seconds(line.seconds) if line.seconds else ""
     return score(line.seed_score), score(line.best_score), gain, rows, calls, cost, took

@@ -22,6 +22,7 @@ from engine.needs import check_rows
 from engine.progress import Progress, watch_tasks
 from engine.result_frame import result_columns, to_rollout
 from engine.rows import Row
+from engine.serving import ready, renewed
 from engine.session import parallelism, ship_udfs
 from engine.sharing import Lease, Sharing, refreshed
 from engine.stopping import begin, close, stoppable, stopped_error
@@ -57,13 +58,13 @@ class Evaluation:
     """Evaluates prompts on one endpoint with one mix of scorers; counts what was used.
 
     ``usage`` is mutated by every evaluation; everything else stays as it is. ``local_row_ids`` are the rows that
-    :meth:`rollouts` may be asked for. Credentials are read here, on the driver, whose environment holds them; with
-    ``reuse.replay`` none are, and no endpoint is called. ``began_at`` is in seconds since 1970. With another
-    ``verdict_sample`` judges are asked once more what they were asked before. With ``sharing`` the endpoints' limits
-    are shared with whatever else holds a part of them.
+    :meth:`rollouts` may be asked for. Credentials are read here, on the driver, whose environment holds them, and a
+    workspace is asked what its endpoints are; with ``reuse.replay`` neither is done, and no endpoint is called.
+    ``began_at`` is in seconds since 1970. With another ``verdict_sample`` judges are asked once more what they were
+    asked before. With ``sharing`` the endpoints' limits are shared with whatever else holds a part of them.
 
     Raises:
-        InputError: the variable that holds an endpoint's key is not set.
+        InputError: the variable that holds an endpoint's key is not set; see also :func:`engine.serving.ready`.
     """
 
     spark: SparkSession
@@ -84,8 +85,8 @@ class Evaluation:
     def __post_init__(self) -> None:
         if self.reuse.replay:
             return  # calls nothing, so that it needs no credentials
-        self.endpoint = self.endpoint.with_secret()
-        self.mix = tuple(_with_secret(weighted) for weighted in self.mix)
+        self.endpoint = ready(self.endpoint)
+        self.mix = tuple(_judged_by(weighted, ready) for weighted in self.mix)
 
     def frame(
         self,
@@ -311,9 +312,9 @@ class Evaluation:
 
     def _plan(self, prompts: Sequence[Prompt], *, tasks: int, allowance: Allowance | None) -> EvaluationPlan:
         return EvaluationPlan(
-            endpoint=self.endpoint,
+            endpoint=renewed(self.endpoint),
             prompts={prompt.candidate_id: prompt for prompt in prompts},
-            mix=self.mix,
+            mix=tuple(_judged_by(weighted, renewed) for weighted in self.mix),
             ledger=self.storage.ledger,
             evaluation_id=f"e{uuid.uuid4().hex[:16]}",
             run_id=self.run_id,
@@ -346,10 +347,12 @@ class Evaluation:
             )
 
 
-def _with_secret(weighted: Weighted) -> Weighted:
-    """Give a judge's endpoint its key; a judge of the user's own that is no dataclass keeps what it was made with."""
+def _judged_by(weighted: Weighted, prepared: Callable[[Endpoint], Endpoint]) -> Weighted:
+    """Prepare a judge's endpoint; a judge of the user's own that is no dataclass keeps what it was made with."""
     scorer = weighted.scorer
     if not isinstance(scorer, Judge) or not hasattr(scorer, "__dataclass_fields__"):
         return weighted
-    keyed = replace(cast("Any", scorer), endpoint=scorer.endpoint.with_secret())
-    return replace(weighted, scorer=keyed)
+    endpoint = prepared(scorer.endpoint)
+    if endpoint is scorer.endpoint:
+        return weighted
+    return replace(weighted, scorer=replace(cast("Any", scorer), endpoint=endpoint))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,8 +13,8 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 
 from engine import registry
-from engine.config import AppConfig, PromptOptimizationModel
-from engine.config_sections import DatasetModel, PromptModel
+from engine.config import AppConfig, DatasetModel, PromptModel, PromptOptimizationModel
+from engine.config.generations import is_chats
 from engine.errors import ConfigError, PromptmillError
 from engine.estimate import Estimate, estimate, pair_tokens
 from engine.evaluate import Evaluation
@@ -32,6 +33,7 @@ from engine.run_state import RunState
 from engine.search.budget import Budget, gate_rows
 from engine.search.loop import Search, SearchResult
 from engine.session import configured_session
+from engine.shared_storage import check_shared
 from engine.sharing import Sharing
 from engine.sources import describe, read_rows, usable_rows
 from engine.split import Split, split_rows
@@ -49,6 +51,8 @@ from udfs.prompt import Prompt
 from udfs.prompt_set import PromptSet
 from udfs.scorers import build_mix
 from udfs.scorers.protocol import Judge, Weighted
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -195,9 +199,10 @@ def prepare(
     marks = fingerprint(settings, seed, target=target)
     state = RunState.open(run_dir or default_run_dir(app, settings.name), marks)
     storage = Storage.at(app.storage.root, state.run_dir, run_id=state.run_id)
+    check_shared(session, storage)
     # A program fills its prompt in itself, and with what it likes.
     source = read(session, settings.dataset, storage)
-    variables = frozenset() if is_program else seed.variables
+    variables = frozenset() if is_program else seed.needs
     rows = usable_rows(source, variables, source=describe(settings.dataset))
     rows = check_rows(rows, mix)
     check_recorded(rows, settings.gate.question)
@@ -353,7 +358,9 @@ def seed_prompt(settings: PromptOptimizationModel, *, needs_variables: bool = Tr
         return PromptSet.of({one.name: _current(one) for one in settings.prompts})
     configured = settings.prompt
     prompt = _current(configured)
-    if needs_variables and not prompt.variables:
+    records = settings.dataset.data
+    # Of rows elsewhere it is only known when they are read, see engine.sources, whether they are conversations.
+    if needs_variables and not prompt.variables and records is not None and not is_chats(records):
         raise ConfigError(
             f"the prompt {configured.full_name!r} has no variable such as {{{{text}}}}, so every row would ask the "
             "same; add the variables of the data set's inputs"
@@ -362,9 +369,17 @@ def seed_prompt(settings: PromptOptimizationModel, *, needs_variables: bool = Tr
 
 
 def _current(configured: PromptModel) -> Prompt:
-    if configured.default_template is not None:
-        return Prompt.parse(registry.normalise_braces(configured.default_template))
-    return registry.load(configured.full_name, alias=configured.alias, version=configured.version)
+    template = configured.default_template
+    if template is None:
+        return registry.load(configured.full_name, alias=configured.alias, version=configured.version)
+    written = Prompt.parse(registry.normalise_braces(template))
+    if configured.alias is None and configured.version is None:
+        return written
+    try:
+        return registry.load(configured.full_name, alias=configured.alias, version=configured.version)
+    except ConfigError as error:
+        log.warning("%s; its default_template stands in", error)
+        return written
 
 
 def default_run_dir(app: AppConfig, name: str) -> str:

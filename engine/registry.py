@@ -34,6 +34,18 @@ class RegisteredPrompt:
     uri: str
 
 
+def load_version(uri: str, *, allow_missing: bool = False, cache_ttl_seconds: float | None = None) -> Any:
+    """Load a version by its URI, ``None`` where it is missing and may be.
+
+    Through the client: ``mlflow.genai.load_prompt`` would link what it loads to whatever run is active, which in a
+    notebook is the user's own.
+
+    Raises:
+        MlflowException: there is none, or the registry can't be asked.
+    """
+    return mlflow.MlflowClient().load_prompt(uri, allow_missing=allow_missing, cache_ttl_seconds=cache_ttl_seconds)
+
+
 def load(name: str, *, alias: str | None, version: int | None) -> Prompt:
     """Load a prompt by alias or version, else its newest version.
 
@@ -44,13 +56,13 @@ def load(name: str, *, alias: str | None, version: int | None) -> Prompt:
         f"prompts:/{name}@{alias}" if alias else f"prompts:/{name}/{version}" if version else f"prompts:/{name}@latest"
     )
     try:
-        found = mlflow.genai.load_prompt(uri, link_to_model=False)
+        found = load_version(uri)
     except MlflowException as error:
         raise ConfigError(
             f"the prompt {uri} can't be loaded from the registry at {mlflow.get_registry_uri()}: {error.message}; "
             "give its template in the configuration, or mend the name"
         ) from error
-    return Prompt.parse(found.template)
+    return Prompt.parse(normalise_braces(found.template))
 
 
 def load_file_or_uri(place: str) -> Prompt:
@@ -61,7 +73,7 @@ def load_file_or_uri(place: str) -> Prompt:
     """
     if place.startswith("prompts:/"):
         try:
-            return Prompt.parse(mlflow.genai.load_prompt(place, link_to_model=False).template)
+            return Prompt.parse(normalise_braces(load_version(place).template))
         except MlflowException as error:
             raise ConfigError(f"the prompt {place} can't be loaded: {error.message}; check the URI") from error
     try:
@@ -92,7 +104,7 @@ def register_all(
     try:
         found = tuple(_registered(name, prompt, message, tags) for name, prompt in prompts.items())
         for one, prompt in zip(found, prompts.values(), strict=True):
-            back = mlflow.genai.load_prompt(one.uri, link_to_model=False)
+            back = load_version(one.uri)
             if Prompt.parse(back.template) != Prompt.parse(prompt.deployed()):
                 log.error("the registry gave back another text for %s than was registered; no alias is set", one.uri)
                 return ()
@@ -118,9 +130,7 @@ def _move(aliases: Sequence[str], prompts: Sequence[RegisteredPrompt]) -> None:
     try:
         for alias in aliases:
             for one in prompts:
-                before = mlflow.genai.load_prompt(
-                    f"prompts:/{one.name}@{alias}", allow_missing=True, link_to_model=False, cache_ttl_seconds=0
-                )
+                before = load_version(f"prompts:/{one.name}@{alias}", allow_missing=True, cache_ttl_seconds=0)
                 moved.append((one.name, alias, int(before.version) if before else None))
                 mlflow.genai.set_prompt_alias(name=one.name, alias=alias, version=one.version)
     except Exception:
@@ -134,12 +144,12 @@ def _move(aliases: Sequence[str], prompts: Sequence[RegisteredPrompt]) -> None:
 
 
 def _same(name: str, prompt: Prompt) -> Any:
-    newest = mlflow.genai.load_prompt(f"prompts:/{name}@latest", allow_missing=True, link_to_model=False)
+    newest = load_version(f"prompts:/{name}@latest", allow_missing=True)
     if newest is None:
         return None
     wanted = prompt.deployed()
     for version in range(int(newest.version), max(0, int(newest.version) - _LOOK_BACK), -1):
-        found = mlflow.genai.load_prompt(f"prompts:/{name}/{version}", allow_missing=True, link_to_model=False)
+        found = load_version(f"prompts:/{name}/{version}", allow_missing=True)
         if found is not None and found.template == wanted:
             return found
     return None

@@ -65,7 +65,8 @@ class Sharing:
         """Say that an optimization which used these places is done: the others' fair parts grow."""
         with self._changed:
             for place in places:
-                self._users[place] = self._users.get(place, 1) - 1
+                if place in self._users:
+                    self._users[place] -= 1
             self._changed.notify_all()
 
     def interrupt(self) -> None:
@@ -160,7 +161,8 @@ class Sharing:
         )
 
     def _seats(self, place: Place) -> int:
-        return max(1, min(self._parallel, self._users.get(place, 1)))
+        # Of a place that nobody has named, all may be users.
+        return max(1, min(self._parallel, self._users.get(place, self._parallel)))
 
     def _at(self, place: Place) -> list[Lease]:
         return [lease for lease in self._running if place in lease.limits]

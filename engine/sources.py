@@ -16,10 +16,11 @@ from mlflow.exceptions import MlflowException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
-from engine.config_sections import DatasetModel, TracesModel
+from engine.config import DatasetModel, TracesModel
 from engine.errors import ConfigError, InputError
 from engine.rows import defects, rows_from_frame, rows_from_records
 from engine.storage import Storage, spark_path
+from udfs.conversation import MESSAGES
 from udfs.files import filesystem_of
 
 log = logging.getLogger(__name__)
@@ -296,11 +297,21 @@ def _expected(outputs: Any) -> Any:
 
 
 def _check_variables(rows: DataFrame, variables: frozenset[str], source: str) -> None:
+    if not variables:
+        return
     names = F.json_object_keys("inputs")
-    for variable in sorted(variables):
-        lacking = rows.where(~F.array_contains(names, variable)).select("inputs").limit(1).collect()
-        if lacking:
-            raise InputError(
-                f"{source}: the template's variable {{{{{variable}}}}} is missing from the inputs of at least one row: "
-                f"{lacking[0]['inputs'][:200]}; rename the variable or the input"
-            )
+    missing = F.array_except(F.array(*[F.lit(variable) for variable in sorted(variables)]), names)
+    # One that is missing takes the last user message of a row that is a conversation.
+    allowed = F.when(F.array_contains(names, MESSAGES), 1).otherwise(0)
+    found = rows.select("inputs", missing.alias("missing")).where(F.size("missing") > allowed).limit(1).collect()
+    if not found:
+        return
+    if variables == {MESSAGES}:
+        raise InputError(
+            f"{source}: the prompt has no variable such as {{{{text}}}}, and a row has no messages, so every such row "
+            f"would ask the same: {found[0]['inputs'][:200]}; add the variables of the data set's inputs"
+        )
+    raise InputError(
+        f"{source}: the template's variable {{{{{found[0]['missing'][0]}}}}} is missing from the inputs of at least "
+        f"one row: {found[0]['inputs'][:200]}; rename the variable or the input"
+    )

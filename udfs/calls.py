@@ -9,6 +9,7 @@ from typing import Any
 from udfs import event_loop
 from udfs.allowance import Purse
 from udfs.client import Answer, ChatClient
+from udfs.conversation import Message
 from udfs.endpoint import Endpoint, Limits, tightest
 from udfs.errors import CallError, ErrorKind, RowError, call_error
 from udfs.flow import FlowControl, flow_control
@@ -16,7 +17,7 @@ from udfs.ledger import Entry
 from udfs.parts import Parts, Place
 from udfs.plan import EvaluationPlan
 from udfs.program import Program, ProgramThreads
-from udfs.prompt import Message, Prompt
+from udfs.prompt import Prompt
 from udfs.rollout import Item
 from udfs.tally import Tally
 
@@ -59,7 +60,7 @@ class Calls:
                 return await self._program.ask(endpoint, prompt, inputs)
             finally:
                 self._purse.settle(0.0, 0.0, tokens=0.0, cost=0.0)
-        return await self.ask(endpoint, prompt.messages(inputs))
+        return await self.ask(endpoint, prompt.messages(inputs), inputs=inputs)
 
     def close(self) -> None:
         """Let go of the program's threads."""
@@ -101,6 +102,11 @@ class Calls:
     def verdict(self) -> RowError | None:
         """Return why there is no use in going on: one of the endpoints is dead or refuses us."""
         return next((bad for client in self._clients.values() if (bad := client.health.verdict())), None)
+
+    @property
+    def is_warming_up(self) -> bool:
+        """One of the endpoints had scaled to zero, and is waited for."""
+        return any(client.health.is_warming_up for client in self._clients.values())
 
     def hold(self) -> None:
         """Send nothing until :meth:`release`; calls in flight may end."""

@@ -28,7 +28,8 @@ class TaskStatus:
     """How far one task is: rows, attempts and tokens so far, and calls in flight now.
 
     ``done`` counts finished rows; ``reused`` those of them that the ledger answered; ``cost`` is in the endpoints'
-    currency; ``answered_at`` is the Unix time of the latest answer, 0 before the first.
+    currency; ``answered_at`` is the Unix time of the latest answer, 0 before the first; ``warming_up`` counts tasks
+    that wait for an endpoint that had scaled to zero.
     """
 
     done: int = 0
@@ -42,6 +43,7 @@ class TaskStatus:
     score_sum: float = 0.0
     scored: int = 0
     answered_at: float = 0.0
+    warming_up: int = 0
 
     def __add__(self, other: TaskStatus) -> TaskStatus:
         """Add up two tasks; the latest answer is the later of the two."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from engine.config import PromptOptimizationModel
-from engine.config_sections import LLMModel
+from engine.config import LLMModel, PromptOptimizationModel
 from udfs.parts import Place
 
 

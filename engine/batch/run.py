@@ -33,7 +33,7 @@ from engine.report import write_batch_page
 from engine.session import configured_session, parallelism
 from engine.sharing import Sharing
 from engine.storage import Storage
-from engine.tracking import experiment_id, set_up
+from engine.tracking import experiment_id, parent_tags, set_up
 from udfs.parts import Place
 from udfs.program import Program
 
@@ -136,6 +136,7 @@ class OpenBatch:
         *,
         parallel: int,
         reuse: Reuse,
+        parent: Mapping[str, str],
     ) -> None:
         self.app, self.optimizations, self.state, self.spark = app, dict(optimizations), state, spark
         self.parallel, self.reuse = parallel, reuse
@@ -151,6 +152,7 @@ class OpenBatch:
         self._budget = BatchBudget(self._limits, self.lines.values())
         self._lock, self._compacting = threading.Lock(), threading.Lock()
         self._begun: set[str] = set()
+        self._parent = parent
 
     def prepare(
         self, key: str, told: BatchObserver, predict_fn: Callable[..., Any] | Program | None = None
@@ -171,7 +173,7 @@ class OpenBatch:
             sharing=self.sharing,
             read=self._rows.read(settings.dataset),
         )
-        migration.tags = {"promptmill.batch": self.state.batch_id}
+        migration.tags = {"promptmill.batch": self.state.batch_id, **self._parent}
         return migration
 
     def reserve(self, key: str, migration: Migration) -> None:
@@ -261,8 +263,12 @@ def open_batch(
     """
     state = BatchState.open(run_dir or batch_run_dir(app), optimizations)
     set_up(app.mlflow.tracking_uri)
-    # Once, here: stores don't like to be made, or to be given the same experiment, by eight threads at once.
+    parent: dict[str, str] = {}
+    # Once, here: stores don't like to be made, or to be given the same experiment, by eight threads at once; and who
+    # calls has his active run on this thread.
     with contextlib.suppress(Exception):
-        experiment_id(app.mlflow.experiment)
+        parent = parent_tags(experiment_id(app.mlflow.experiment))
     session = configured_session(app, spark)
-    return OpenBatch(app, optimizations, state, session, parallel=parallel or PARALLEL, reuse=reuse or Reuse())
+    return OpenBatch(
+        app, optimizations, state, session, parallel=parallel or PARALLEL, reuse=reuse or Reuse(), parent=parent
+    )

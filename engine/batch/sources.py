@@ -10,8 +10,7 @@ from collections.abc import Callable, Mapping
 
 from pyspark.sql import DataFrame, SparkSession
 
-from engine.config import PromptOptimizationModel
-from engine.config_sections import DatasetModel
+from engine.config import DatasetModel, PromptOptimizationModel
 from engine.sources import read_rows
 from engine.storage import Storage
 

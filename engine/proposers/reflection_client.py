@@ -9,17 +9,18 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from engine.serving import ready, renewed
 from engine.sharing import Sharing
 from engine.token_estimate import tokens_in
 from engine.usage import Usage
 from udfs import event_loop
 from udfs.allowance import Allowance, Purse
 from udfs.client import Answer, ChatClient
+from udfs.conversation import Message
 from udfs.endpoint import Endpoint
 from udfs.errors import CallError, ErrorKind, LedgerError, call_error
 from udfs.flow import FlowControl, flow_control
 from udfs.ledger import Entry, LedgerLocation, SegmentLedger, reflection_key
-from udfs.prompt import Message
 from udfs.records import canonical_json
 
 # A reply that hit the endpoint's token limit is kept with this mark, so that a replay knows it, too.
@@ -49,7 +50,7 @@ class ReflectionClient:
         allowance: Callable[[], Allowance] = Allowance,
         sharing: Sharing | None = None,
     ) -> None:
-        self.endpoint = endpoint if replay else endpoint.with_secret()
+        self.endpoint = endpoint if replay else ready(endpoint)
         self._replay = replay
         self._location = ledger
         self._run_id = run_id
@@ -227,7 +228,9 @@ class ReflectionClient:
 
     async def _opened_client(self) -> ChatClient:
         async with self._opening:
-            if self._client is None:
-                self._flow = flow_control(self.endpoint.place, self.endpoint.limits.share(1), tasks=1)
+            # In a thread: a login may be asked over the network for its next token.
+            self.endpoint = await asyncio.to_thread(renewed, self.endpoint)
+            if self._client is None or self._client.endpoint is not self.endpoint:
+                self._flow = self._flow or flow_control(self.endpoint.place, self.endpoint.limits.share(1), tasks=1)
                 self._client = ChatClient(self.endpoint, self._flow, await event_loop.session())
             return self._client

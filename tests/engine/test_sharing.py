@@ -2,15 +2,23 @@
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.evaluate import Evaluation
 from engine.interruption import Interrupted
-from engine.sharing import Sharing
-from udfs.endpoint import Limits
+from engine.rows import Row
+from engine.scripted_endpoint import Reply, ScriptedEndpoint
+from engine.sharing import Lease, Sharing
+from engine.storage import Storage
+from udfs.endpoint import Endpoint, Limits
+from udfs.prompt import Prompt
+from udfs.records import canonical_json
+from udfs.scorers import build_mix
 
 PLACE = ("openai", "http://127.0.0.1:1/v1", "m")
 
@@ -66,8 +74,6 @@ def test_parts_never_add_up_to_more_than_the_promise(promise, parallel, moves):
 
 
 def _can_begin(sharing, limits, tasks):
-    from engine.sharing import Lease
-
     lease = Lease({PLACE: limits}, tasks, adjusts=tasks > 0)
     sharing._waiting.append(lease)
     try:
@@ -163,3 +169,38 @@ def test_an_interruption_ends_who_runs_and_who_waits():
     assert stopped == raised == [True]
     with pytest.raises(Interrupted), sharing.lease({PLACE: limits}):
         pass
+
+
+def test_eight_optimizations_at_once_keep_one_promise_over_http(spark, tmp_path):
+    """Small stages and Spark stages of eight at once never have more calls in flight than promised, and all get on."""
+    with ScriptedEndpoint(lambda call: Reply(call.messages[-1]["content"], delay_s=0.05)) as served:
+        limits = Limits(max_concurrency=12)
+        endpoint = Endpoint("m", base_url=served.base_url, limits=limits)
+        sharing = Sharing({endpoint.place: 8}, parallel=8, slots=2)
+        finished = []
+
+        def optimize(name):
+            storage = Storage.at(str(tmp_path), str(tmp_path / name))
+            mix = build_mix(["exact_match"], None)
+            evaluation = Evaluation(spark, endpoint, mix, storage, name, small_stage_items=8, sharing=sharing)
+            prompt = Prompt.parse(f"{name} {{{{word}}}}")
+            for first, size in ((0, 8), (100, 60), (200, 8)):
+                rows = [
+                    Row(
+                        f"{name}-{n}",
+                        canonical_json({"word": f"w{n}"}),
+                        canonical_json({"expected_response": f"{name} w{n}"}),
+                    )
+                    for n in range(first, first + size)
+                ]
+                scored = evaluation.rollouts([(prompt, rows)], stage="val")[0]
+                assert [rollout.score for rollout in scored] == [1.0] * size
+            sharing.leave([endpoint.place])
+            finished.append(name)
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(optimize, [f"o{number}" for number in range(8)]))
+    assert len(finished) == 8
+    assert served.tally.most_in_flight <= 12
+    assert served.tally.most_in_flight >= 8
+    assert served.tally.answers == 8 * 76

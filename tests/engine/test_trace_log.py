@@ -5,7 +5,7 @@ import json
 import mlflow
 import pytest
 
-from engine.config_sections import TracesModel
+from engine.config import TracesModel
 from engine.rows import rows_from_frame
 from engine.sources import _trace_pages, _traces
 from engine.storage import Storage

@@ -56,7 +56,16 @@ def load_rows(spark: SparkSession, dataset: DatasetModel, storage: Storage, vari
     Raises:
         InputError: the source can't be read, or its rows lack inputs or a template's variable.
     """
-    return keep_rows(spark, _rows(spark, dataset, storage), storage, variables, source=describe(dataset))
+    return usable_rows(read_rows(spark, dataset, storage), variables, source=describe(dataset))
+
+
+def read_rows(spark: SparkSession, dataset: DatasetModel, storage: Storage) -> DataFrame:
+    """Return the data set's rows as they are, written to ``storage`` once and read back.
+
+    Raises:
+        InputError: the source can't be read.
+    """
+    return storage.keep(spark, _rows(spark, dataset, storage), "rows")
 
 
 def keep_rows(
@@ -67,7 +76,15 @@ def keep_rows(
     Raises:
         InputError: rows lack a template's variable.
     """
-    rows = storage.keep(spark, rows, "rows")
+    return usable_rows(storage.keep(spark, rows, "rows"), variables, source=source)
+
+
+def usable_rows(rows: DataFrame, variables: frozenset[str], *, source: str) -> DataFrame:
+    """Return the rows that have inputs; ``source`` is named in messages.
+
+    Raises:
+        InputError: rows lack a template's variable.
+    """
     broken = defects(rows)
     if broken:
         log.warning("%s: records without usable inputs are left out, such as one that %s", source, broken[0])

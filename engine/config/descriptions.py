@@ -1,4 +1,4 @@
-"""What each key is, in a line, for editors that show it beside what is typed; docs/configuration.md is the reference."""
+"""What each key is, in a line, for editors that show it beside what is typed. The reference: docs/configuration.md."""
 
 from __future__ import annotations
 

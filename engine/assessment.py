@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, TypedDict, Unpack
@@ -13,13 +13,15 @@ from pyspark.sql import DataFrame, SparkSession
 from engine.config import AppConfig, PromptOptimizationModel
 from engine.errors import ConfigError
 from engine.estimate import Estimate, estimate_given
-from engine.evaluate import Evaluation, check_rows
+from engine.evaluate import Evaluation
 from engine.given_prompts import GivenPrompts, distinct
 from engine.judge_noise import doubts
 from engine.ledger_compaction import compact_if_worthwhile
 from engine.ledger_join import Reuse
 from engine.ledger_uses import record_savings
 from engine.migration import default_run_dir, fingerprint
+from engine.needs import check_rows
+from engine.program import ship_program, target_of
 from engine.progress import Progress
 from engine.rows import local_rows
 from engine.run_state import RunState
@@ -32,6 +34,7 @@ from engine.tracking import set_up
 from engine.usage import Usage
 from udfs.allowance import Allowance
 from udfs.endpoint import Endpoint, Price
+from udfs.program import Program
 from udfs.prompt import Prompt
 from udfs.scorers import build_mix
 from udfs.scorers.protocol import Judge, Weighted
@@ -41,12 +44,16 @@ _SAMPLED_ROWS = 200
 
 
 class RunOptions(TypedDict, total=False):
-    """How a command runs, whatever it does: where it keeps its state, who is told, on which session, what is reused."""
+    """How a command runs, whatever it does: where it keeps its state, who is told, on which session, what is reused.
+
+    ``predict_fn`` is a program as the target, see :func:`engine.migration.prepare`.
+    """
 
     run_dir: str | None
     progress: Progress | None
     spark: SparkSession | None
     reuse: Reuse | None
+    predict_fn: Callable[..., Any] | Program | None
 
 
 @dataclass
@@ -173,7 +180,7 @@ def assess(
     places: Sequence[str],
     *,
     command: Literal["gate", "evaluate"],
-    current: str | None = None,
+    current: str | Sequence[str] | None = None,
     holdout_only: bool = False,
     **options: Unpack[RunOptions],
 ) -> Assessment:
@@ -188,27 +195,33 @@ def assess(
     """
     began_s = time.monotonic()
     set_up(app.mlflow.tracking_uri)
-    given = GivenPrompts.load(settings, places, current=current)
+    target = target_of(settings, options.get("predict_fn"))
+    is_program = isinstance(target, Program)
+    given = GivenPrompts.load(settings, places, current=current, of_program=is_program)
     is_gate = command == "gate"
     named = list(given.named.values()) or [given.current]
     prompts = distinct(*([given.current] if is_gate else []), *named)
     mix = build_mix(settings.scorers, settings.scorer_model.endpoint() if settings.scorer_model else None)
     session = configured_session(app, options.get("spark"))
+    if options.get("predict_fn") is None:
+        ship_program(session, settings, target)
     ids = sorted(prompt.candidate_id for prompt in named)
     identity = "|".join((given.current.candidate_id, *ids, str(holdout_only)) if is_gate else ids)
     state = RunState.open(
         options.get("run_dir") or default_run_dir(app, f"{settings.name}-gate" if is_gate else settings.name),
-        f"{command}|{fingerprint(settings, given.configured)}|{identity}",
+        f"{command}|{fingerprint(settings, given.configured, target=target)}|{identity}",
     )
     storage = Storage.at(app.storage.root, state.run_dir)
-    rows = check_rows(load_rows(session, settings.dataset, storage, given.current.variables), mix)
+    # A program fills its prompts in itself, and with what it likes.
+    wanted = frozenset() if is_program else given.current.variables
+    rows = check_rows(load_rows(session, settings.dataset, storage, wanted), mix)
     if holdout_only:
         rows = split_rows(rows, settings.split, seed=settings.search.seed).holdout
     return Assessment(
         settings,
         given,
         prompts,
-        settings.agent.model.endpoint(),
+        target,
         mix,
         session,
         storage,

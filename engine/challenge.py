@@ -29,7 +29,7 @@ def challenge(
     settings: PromptOptimizationModel,
     places: Sequence[str],
     *,
-    current: str | None = None,
+    current: str | Sequence[str] | None = None,
     holdout_only: bool = False,
     all_rows: bool = False,
     **options: Unpack[RunOptions],
@@ -55,7 +55,7 @@ def prepare(
     settings: PromptOptimizationModel,
     places: Sequence[str],
     *,
-    current: str | None = None,
+    current: str | Sequence[str] | None = None,
     holdout_only: bool = False,
     **options: Unpack[RunOptions],
 ) -> Assessment:

@@ -37,7 +37,6 @@ from engine.run_state import RunState
 from engine.session import configured_session
 from engine.sources import WEIGHT_TAG, keep_rows
 from engine.storage import Storage
-from engine.token_estimate import tokens_in
 from engine.trace_log import AnswerTrace, TraceLog
 from engine.tracking import Tracker, set_up
 from engine.usage import Usage
@@ -50,10 +49,6 @@ log = logging.getLogger(__name__)
 _BATCH = 500
 # Rows that Spark hands the driver at a time: some 10 MB of ordinary texts.
 _ROWS_A_PARTITION = 10_000
-# An answer's length where the source model has no max_tokens.
-_ANSWER_TOKENS = 256
-# Rows whose lengths an estimate looks at.
-_SAMPLED_ROWS = 200
 
 
 @dataclass(frozen=True)
@@ -78,18 +73,6 @@ class CollectResult:
     tokens: Mapping[str, int]
     cost: Mapping[str, Any] | None
     seconds: float
-
-
-@dataclass(frozen=True)
-class CollectEstimate:
-    """The bill at the most: nothing reused, every answer as long as ``max_tokens`` allows. ``cost`` in ``currency``."""
-
-    rows: int
-    calls: int
-    prompt_tokens: int
-    completion_tokens: int
-    cost: float | None
-    currency: str | None
 
 
 @dataclass
@@ -146,34 +129,6 @@ def collect(
     )
     _end_run(collection.tracker, "FINISHED")
     return result
-
-
-def estimate_collect(
-    app: AppConfig,
-    settings: PromptOptimizationModel,
-    inputs_path: str,
-    *,
-    spark: SparkSession | None = None,
-    model: LLMModel | str | None = None,
-) -> CollectEstimate:
-    """Foresee calls, tokens and money of :func:`collect`; calls nothing and writes nothing.
-
-    Raises:
-        InputError: configuration or inputs can't be used.
-    """
-    set_up(app.mlflow.tracking_uri)
-    seed, source = seed_prompt(settings), source_model(app, settings, model).endpoint()
-    dataset_name(settings)
-    session = configured_session(app, spark)
-    rows = input_rows(session, inputs_path, seed.variables, settings.slices).where(F.col("inputs").isNotNull())
-    total = rows.count()
-    sample = rows.select("inputs").limit(_SAMPLED_ROWS).collect()
-    lengths = [sum(tokens_in(m["content"]) for m in seed.messages(json.loads(line["inputs"]))) for line in sample]
-    each = sum(lengths) / len(lengths) if lengths else 0.0
-    prompt, completion = int(total * each), total * (source.sampling.max_tokens or _ANSWER_TOKENS)
-    price = source.price
-    cost = price.cost(prompt, completion) if price else None
-    return CollectEstimate(total, total, prompt, completion, cost, price.currency if price else None)
 
 
 def source_model(app: AppConfig, settings: PromptOptimizationModel, model: LLMModel | str | None = None) -> LLMModel:

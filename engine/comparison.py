@@ -13,7 +13,7 @@ from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 from engine.assessment import Assessment, RunOptions, assess
 from engine.config import AppConfig, PromptOptimizationModel
 from engine.coverage import check_frame_coverage, covered
-from engine.evaluate import summarize
+from engine.result_frame import summarize
 from engine.verdict.fingerprints import Fingerprints
 from engine.verdict.rounds import first_by_hash
 from udfs.prompt import Prompt

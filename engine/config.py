@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, PrivateAttr, ValidationError, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from engine.config_errors import explain
 from engine.config_sections import (
@@ -41,13 +41,20 @@ from engine.yaml_source import YamlSource, read_yaml
 log = logging.getLogger(__name__)
 
 _SEARCH_KEYS = frozenset(SearchSettings.model_fields)
+# How a function is named: package.module:function.
+FUNCTION = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$"
 
 
 class PromptOptimizationModel(Settings):
     """``optimizations.prompt_optimizations.*``: one migration."""
 
     name: str
-    prompt: PromptModel
+    prompts: tuple[PromptModel, ...] = Field(
+        validation_alias="prompt", min_length=1, description="several: of a program"
+    )
+    predict_fn: str | None = Field(
+        default=None, pattern=FUNCTION, description="package.module:function, a program as the target"
+    )
     agent: AgentModel
     dataset: DatasetModel
     source_model: LLMModel | None = Field(default=None, description="asked by collect; else reflection_model is")
@@ -83,6 +90,34 @@ class PromptOptimizationModel(Settings):
                 raise ValueError("search is not a mapping; write its settings beside it, or under it by name")
             rest["search"] = {**nested, **flat}
         return rest
+
+    @field_validator("prompts", mode="before")
+    @classmethod
+    def _as_many(cls, value: Any) -> Any:
+        return value if isinstance(value, list | tuple) else [value]
+
+    @field_validator("prompts")
+    @classmethod
+    def _told_apart(cls, prompts: tuple[PromptModel, ...]) -> tuple[PromptModel, ...]:
+        names = [prompt.name for prompt in prompts]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"names two prompts {twice!r}; a program's prompts go by their names, so rename one")
+        return prompts
+
+    @property
+    def prompt(self) -> PromptModel:
+        """The prompt of an optimization that has one.
+
+        Raises:
+            ConfigError: it has several.
+        """
+        if len(self.prompts) > 1:
+            names = ", ".join(prompt.name for prompt in self.prompts)
+            raise ConfigError(
+                f"optimization {self.name!r}: has several prompts ({names}), and an endpoint takes one; name the "
+                "program that they belong to with predict_fn: package.module:function, or keep one"
+            )
+        return self.prompts[0]
 
     def optimize(self, **options: Any) -> Any:
         """Run this optimization; see :func:`engine.migration.optimize` for the options and the result."""
@@ -160,7 +195,7 @@ class AppConfig(Settings):
 
 
 def _with_references(source: YamlSource) -> dict[str, Any]:
-    """Replace agents and models that optimizations name by a string with what the name means."""
+    """Replace agents, models and prompts that optimizations name by a string with what the name means."""
     values = dict(source.values)
     section = values.get("optimizations")
     entries = section.get("prompt_optimizations") if isinstance(section, dict) else None
@@ -179,11 +214,25 @@ def _with_references(source: YamlSource) -> dict[str, Any]:
                 if isinstance(entry.get(field), str):
                     at = ("optimizations", "prompt_optimizations", str(key), field)
                     entry[field] = _by_name(entry[field], pool or {}, source.where(at), ".".join(at))
+            if "prompt" in entry:
+                at = ("optimizations", "prompt_optimizations", str(key), "prompt")
+                entry["prompt"] = _prompts_by_name(entry["prompt"], values.get("prompts"), source, at)
             if "prompt" not in entry and isinstance(entry.get("agent"), dict) and "prompt" in entry["agent"]:
                 entry["prompt"] = entry["agent"]["prompt"]
         resolved[key] = entry
     values["optimizations"] = {**section, "prompt_optimizations": resolved}  # type: ignore[dict-item]
     return values
+
+
+def _prompts_by_name(written: Any, pool: Any, source: YamlSource, at: tuple[str, ...]) -> Any:
+    """Replace names of prompts by what ``prompts`` has under them, in a list and alone."""
+    if isinstance(written, list):
+        places: list[tuple[str | int, ...]] = [(*at, number) for number in range(len(written))]
+        return [
+            _by_name(one, pool, source.where(place), ".".join(map(str, place))) if isinstance(one, str) else one
+            for one, place in zip(written, places, strict=True)
+        ]
+    return _by_name(written, pool, source.where(at), ".".join(at)) if isinstance(written, str) else written
 
 
 def _by_name(name: str, pool: Mapping[str, Any], where: str, key: str) -> Any:
@@ -230,7 +279,7 @@ _FIELDS: dict[str, type[Settings]] = {
 
 def _known_keys(parent: tuple[Any, ...]) -> list[str]:
     """Return the keys that may stand under ``parent``."""
-    named = [str(part) for part in parent]
+    named = [str(part) for part in parent if not isinstance(part, int)]
     model = _FIELDS.get(named[-1]) if named else AppConfig
     if model is None and len(named) > 1:
         model = _SECTIONS.get(named[-2])
@@ -238,8 +287,8 @@ def _known_keys(parent: tuple[Any, ...]) -> list[str]:
         return []
     keys = set(model.model_fields)
     if model is PromptOptimizationModel:
-        keys |= _SEARCH_KEYS | {"dataset_name"}
-    return sorted(keys - {"search", "schema_"})
+        keys |= _SEARCH_KEYS | {"dataset_name", "prompt"}
+    return sorted(keys - {"search", "schema_", "prompts"} | ({"prompts"} if model is AppConfig else set()))
 
 
 OptimizationsModel.model_rebuild()

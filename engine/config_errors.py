@@ -25,7 +25,7 @@ def explain(error: ValidationError, source: YamlSource, known_keys: KnownKeys) -
 
 def _explain(error: Any, source: YamlSource, known_keys: KnownKeys) -> tuple[str, str, str]:
     """Turn one of pydantic's errors into file and line, key, and what is wrong with its value and how to mend it."""
-    location = tuple(part for part in error["loc"] if part not in {"search", "schema_"})
+    location = _written(tuple(part for part in error["loc"] if part not in {"search", "schema_"}), source)
     # Branches of a union stand in the location as type names; they are no keys of the file.
     while location and source.lines and location not in source.lines and location[:-1] in source.lines:
         if error["type"] in {"missing", "extra_forbidden"}:
@@ -46,3 +46,12 @@ def _explain(error: Any, source: YamlSource, known_keys: KnownKeys) -> tuple[str
     secret = "api_key" in location
     shown = f" is {value!r}:" if not secret and (value is None or isinstance(value, str | int | float)) else ":"
     return where, key, f"{shown} {error['msg'].removeprefix('Value error, ')}"
+
+
+def _written(location: tuple[Any, ...], source: YamlSource) -> tuple[Any, ...]:
+    """Drop the number of an item that stands in the file without a list around it."""
+    kept: tuple[Any, ...] = ()
+    for part in location:
+        if not (isinstance(part, int) and kept in source.lines and (*kept, part) not in source.lines):
+            kept = (*kept, part)
+    return kept

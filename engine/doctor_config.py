@@ -113,18 +113,18 @@ def _optimization(config: AppConfig, settings: PromptOptimizationModel) -> Itera
 
 
 def _prompt(what: str, settings: PromptOptimizationModel, asked: bool) -> Finding:
-    configured = settings.prompt
     mend = "give prompts.*.default_template, or mend name, alias or version"
-    if configured.default_template is None and not asked:
-        return Finding(what, "missing", f"{configured.full_name}: no MLflow store is there to load it from", mend)
+    names = ", ".join(prompt.full_name for prompt in settings.prompts)
+    if not asked and any(prompt.default_template is None for prompt in settings.prompts):
+        return Finding(what, "missing", f"{names}: no MLflow store is there to load it from", mend)
     from engine.migration import seed_prompt
 
     try:
-        prompt = seed_prompt(settings)
+        prompt = seed_prompt(settings, needs_variables=settings.predict_fn is None)
     except InputError as error:
         return Finding(what, "missing", str(error), mend)
-    names = ", ".join(f"{{{{{name}}}}}" for name in sorted(prompt.variables))
-    return Finding(what, "ok", f"{configured.full_name} with {names}")
+    variables = ", ".join(f"{{{{{name}}}}}" for name in sorted(prompt.variables))
+    return Finding(what, "ok", f"{names} with {variables or 'no variable'}")
 
 
 def _dataset(what: str, settings: PromptOptimizationModel, asked: bool) -> Finding:

@@ -163,7 +163,7 @@ def estimate_given(
     recorded answers of ``recorded_rows``, unless they compare with them.
     """
     low, high = pairs
-    prompt_each = mean([message_tokens(p.messages(json.loads(row.inputs))) for p in prompts for row in rows])
+    prompt_each = mean([_filled_tokens(p, row) for p in prompts for row in rows])
     answer_each = target.sampling.max_tokens or ANSWER_TOKENS
     parts = [part(f"target {target.name}", target, low, high, prompt_each, answer_each)]
     for judge in judges:
@@ -199,8 +199,12 @@ def mean(lengths: Sequence[float]) -> float:
 
 def _prompt_tokens(seed: Prompt, split: Split) -> float:
     rows = split.val[:_SAMPLED_ROWS]
-    try:
-        lengths = [sum(tokens_in(m["content"]) for m in seed.messages(json.loads(row.inputs))) for row in rows]
-    except InputError:  # the prompt of a program, which fills it in itself
-        lengths = [tokens_in(seed.text()) + tokens_in(row.inputs) for row in rows]
+    lengths = [_filled_tokens(seed, row) for row in rows]
     return sum(lengths) / len(lengths)
+
+
+def _filled_tokens(prompt: Prompt, row: Row) -> int:
+    try:
+        return message_tokens(prompt.messages(json.loads(row.inputs)))
+    except InputError:  # the prompt of a program, which fills it in itself
+        return tokens_in(prompt.text()) + tokens_in(row.inputs)

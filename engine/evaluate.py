@@ -1,39 +1,24 @@
-"""Distributed evaluation: many (candidate, row) pairs, predicted and scored in one Spark job a stage.
-
-The result has one line a pair:
-
-===================================  ==================================================================
-column
-===================================  ==================================================================
-``candidate_id``, ``row_id``         the pair
-``output``                           string, null when the call failed
-``score``                            double, 0 to 1, higher is better; null when the call failed for a
-                                     reason that is not the prompt's
-``scores``, ``feedback``             by scorer: map<string,double>, map<string,string>
-``error``                            struct<kind,message>, null; kinds in :class:`udfs.errors.ErrorKind`
-``prompt_tokens`` …                  of the answer; ``reused`` says that nothing was paid for it now
-``judge_calls`` …                    what the judges were asked now
-===================================  ==================================================================
-"""
+"""Distributed evaluation: many (candidate, row) pairs, predicted and scored in one Spark job a stage."""
 
 from __future__ import annotations
 
 import logging
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
-from engine.errors import EvaluationError, InputError
-from engine.given_answers import given_item
-from engine.ledger_join import GIVEN, Asked, Remembered, Reuse, given_to, join_ledger, known_to
+from engine.errors import EvaluationError
+from engine.ledger_join import Asked, Remembered, Reuse, join_ledger, known_to
+from engine.needs import check_rows
 from engine.progress import Progress, watch_tasks
+from engine.result_frame import result_columns, to_rollout
 from engine.rows import Row
 from engine.session import parallelism, ship_udfs
 from engine.stopping import begin, close, stoppable, stopped_error
@@ -61,30 +46,6 @@ _LONG_EVALUATION = 1000
 _ROWS_A_BLOCK = 256
 # Fewer items than this a task are not worth a task of their own.
 _ITEMS_A_TASK = 16
-
-_RESULT_COLUMNS = (
-    "candidate_id",
-    "row_id",
-    "output",
-    "score",
-    "scores",
-    "feedback",
-    "error",
-    "prompt_tokens",
-    "completion_tokens",
-    "latency_ms",
-    "attempts",
-    "refused",
-    "reused",
-    "resumed",
-    "judge_calls",
-    "judge_attempts",
-    "judge_prompt_tokens",
-    "judge_completion_tokens",
-    "judge_reused",
-    "judge_reused_prompt_tokens",
-    "judge_reused_completion_tokens",
-)
 
 
 @dataclass
@@ -130,7 +91,7 @@ class Evaluation:
         stage: str | None = None,
         allowance: Allowance | None = None,
     ) -> DataFrame:
-        """Evaluate every candidate on every row; return the result as a DataFrame (see the module's table).
+        """Evaluate every candidate on every row; return the result (see :mod:`engine.result_frame`).
 
         ``name`` is the folder under the run's directory that the result is written to, once; ``total`` is the number
         of pairs, for progress and for the number of tasks; ``stage`` is what progress calls it. What the ledger has is
@@ -141,40 +102,42 @@ class Evaluation:
             EvaluationError: the job failed or was stopped; what was answered is kept.
             KeyboardInterrupt: it was interrupted; what was answered is kept.
         """
+        ids = self.spark.createDataFrame(
+            [(one,) for one in sorted({p.candidate_id for p in candidates})], "candidate_id string"
+        )
+
+        def pairs(known: DataFrame) -> DataFrame:
+            own = known_to(F.col("candidate_id"), F.col("entries"))
+            return known.crossJoin(F.broadcast(ids)).withColumn("known", own)
+
+        return self.run_rows(candidates, rows, pairs, name=name, total=total, stage=stage, allowance=allowance)
+
+    def run_rows(
+        self,
+        prompts: Sequence[Prompt],
+        rows: DataFrame,
+        to_items: Callable[[DataFrame], DataFrame],
+        *,
+        name: str,
+        total: int,
+        stage: str | None = None,
+        allowance: Allowance | None = None,
+    ) -> DataFrame:
+        """Evaluate the items that ``to_items`` makes of rows; return the result, as :meth:`frame` does.
+
+        ``to_items`` is given the columns ``row_id``, ``inputs``, ``expectations`` and ``entries``, what the ledger has
+        for the row; it returns :data:`udfs.evaluation_udf.ITEM_COLUMNS`, and each pair once. Where ``prompts`` are
+        none, nothing can be asked for: every item brings its answer along. Raises what :meth:`frame` raises.
+        """
         rows = check_rows(rows, self.mix).select("row_id", "inputs", "expectations")
-        candidate_ids = sorted({prompt.candidate_id for prompt in candidates})
-        plan = self._plan(candidates, tasks=self._tasks(total), allowance=allowance)
+        plan = self._plan(prompts, tasks=self._tasks(total), allowance=allowance)
         self.progress.stage(stage or name, total, currency=self._currency)
-        ids = self.spark.createDataFrame([(one,) for one in candidate_ids], "candidate_id string")
-        known = join_ledger(self.spark, rows, self.storage.ledger, self._asked(), candidate_ids=candidate_ids)
+        known = join_ledger(self.spark, rows, self.storage.ledger, self._asked(), candidate_ids=sorted(plan.prompts))
         # Rows are laid out before they meet the candidates: their texts are moved once, not once a candidate.
-        pairs = known.repartition(plan.tasks, "row_id").crossJoin(F.broadcast(ids))
-        items = pairs.withColumn("known", known_to(F.col("candidate_id"), F.col("entries"))).drop("entries")
+        items = to_items(known.repartition(plan.tasks, "row_id")).select(*ITEM_COLUMNS)
         kept = self._run(plan, items, name=name, stage=stage or name, pairs=total)
         self._check_replayed(kept, total)
-        self.usage.add_frame(kept)
-        self.progress.finish_stage()
-        return kept
-
-    def given(
-        self, rows: DataFrame, output: Column, *, name: str, total: int, allowance: Allowance | None = None
-    ) -> DataFrame:
-        """Have the mix score answers that are given in the column ``output``; return the result as :meth:`frame` does.
-
-        The endpoint itself is not asked; judges are, unless the ledger has their verdict. The lines' ``candidate_id``
-        is ``given``. Raises what :meth:`frame` raises.
-        """
-        rows = check_rows(rows, self.mix).select("row_id", "inputs", "expectations", output.alias("output"))
-        plan = self._plan([], tasks=self._tasks(total), allowance=allowance)
-        self.progress.stage(name, total, currency=self._currency)
-        known = join_ledger(self.spark, rows, self.storage.ledger, self._asked(), candidate_ids=[])
-        items = known.withColumn("candidate_id", F.lit(GIVEN)).withColumn(
-            "known", given_to(F.col("row_id"), F.col("output"), F.col("entries"), self.endpoint.endpoint_id)
-        )
-        placed = items.drop("entries", "output").repartition(plan.tasks, "row_id")
-        kept = self._run(plan, placed, name=f"{name}-{uuid.uuid4().hex[:12]}", stage=name, pairs=total)
-        self._check_replayed(kept, total)
-        self.usage.add_frame(kept, given=True)
+        self.usage.add_frame(kept, given=not prompts)
         self.progress.finish_stage()
         return kept
 
@@ -197,24 +160,17 @@ class Evaluation:
             for prompt, rows in pairs
             for row in rows
         ]
-        by_pair = self._by_pair([prompt for prompt, _ in pairs], items, stage, allowance)
+        by_pair = self.run_items([prompt for prompt, _ in pairs], items, stage=stage, allowance=allowance)
         return [[by_pair[prompt.candidate_id, row.row_id] for row in rows] for prompt, rows in pairs]
 
-    def verdicts(
-        self, answers: Sequence[tuple[Row, str]], *, stage: str, allowance: Allowance | None = None
-    ) -> list[Rollout]:
-        """Have the mix score answers that are given as (row, output); return one rollout each, in order.
-
-        The endpoint itself is not asked. See :meth:`frame` for ``allowance`` and what is raised.
-        """
-        items = [given_item(row, output, self.endpoint.endpoint_id) for row, output in answers]
-        by_pair = self._by_pair([], items, stage, allowance)
-        self.usage.reused -= len(by_pair)  # the answers were given: the ledger saved nothing
-        return [by_pair[item.candidate_id, item.row_id] for item in items]
-
-    def _by_pair(
-        self, prompts: Sequence[Prompt], items: Sequence[Item], stage: str, allowance: Allowance | None
+    def run_items(
+        self, prompts: Sequence[Prompt], items: Sequence[Item], *, stage: str, allowance: Allowance | None = None
     ) -> dict[tuple[str, str], Rollout]:
+        """Evaluate items held on the driver; return their rollouts by (candidate, row).
+
+        Where ``prompts`` are none, nothing can be asked for: every item brings its answer along. See :meth:`frame` for
+        ``allowance`` and what is raised.
+        """
         known = self._remember()
         unique = {(item.candidate_id, item.row_id): known.attach(item) for item in items}
         self.progress.stage(stage, len(unique), currency=self._currency)
@@ -222,7 +178,7 @@ class Evaluation:
         found = run(prompts, list(unique.values()), stage, allowance)
         missed = [r.error.message for r in found if r.error and r.error.kind is ErrorKind.NOT_IN_LEDGER]
         self._check_replay(len(missed), len(unique), min(missed, default=None))
-        self.usage.add(found)
+        self.usage.add(found, given=not prompts)
         self.progress.ended(found)
         return {(rollout.candidate_id, rollout.row_id): rollout for rollout in found}
 
@@ -266,7 +222,7 @@ class Evaluation:
         block = F.pmod(F.xxhash64("row_id", F.lit("block")), F.lit(-(-rows_a_task // _ROWS_A_BLOCK)))
         placed = items.sortWithinPartitions(block, "candidate_id", "row_id")
         record = evaluation_udf(replace(plan, watched=True))(F.struct(*ITEM_COLUMNS))
-        result = placed.select(record.alias("record")).select("record.*").select(*_result_columns())
+        result = placed.select(record.alias("record")).select("record.*").select(*result_columns())
         folder = plan.status_folder
         begin(folder)
         try:
@@ -352,68 +308,3 @@ def _with_secret(weighted: Weighted) -> Weighted:
         return weighted
     keyed = replace(cast("Any", scorer), endpoint=scorer.endpoint.with_secret())
     return replace(weighted, scorer=keyed)
-
-
-def summarize(result: DataFrame, rows: DataFrame) -> DataFrame:
-    """Return one line a candidate: ``score`` (mean by weight), ``rows``, ``scored``, ``coverage``, tokens."""
-    weighed = result.join(rows.select("row_id", "weight"), "row_id")
-    scored = F.col("score").isNotNull()
-    return weighed.groupBy("candidate_id").agg(
-        (F.sum(F.col("score") * F.col("weight")) / F.sum(F.when(scored, F.col("weight")))).alias("score"),
-        F.count(F.lit(1)).alias("rows"),
-        F.sum(scored.cast("bigint")).alias("scored"),
-        (F.sum(scored.cast("double")) / F.count(F.lit(1))).alias("coverage"),
-        F.sum("prompt_tokens").alias("prompt_tokens"),
-        F.sum("completion_tokens").alias("completion_tokens"),
-    )
-
-
-def check_rows(rows: DataFrame, mix: Sequence[Weighted]) -> DataFrame:
-    """Make sure that every row has what the scorers need, before the first call; return each row once.
-
-    One pass over the rows, whatever the number of scorers.
-
-    Raises:
-        InputError: names the scorer, the key and a row.
-    """
-    needs = [(key, weighted.scorer.name) for weighted in mix for key in sorted(weighted.scorer.needs)]
-    lacking = [
-        F.min(F.when(F.get_json_object("expectations", f"$['{key}']").isNull(), F.col("inputs"))).alias(f"lacking{n}")
-        for n, (key, _) in enumerate(needs)
-    ]
-    counts = (F.count(F.lit(1)).alias("rows"), F.count_distinct("row_id").alias("distinct"))
-    found = rows.agg(*counts, *lacking).collect()[0]
-    for n, (key, scorer) in enumerate(needs):
-        inputs = found[f"lacking{n}"]
-        if inputs is not None:
-            raise InputError(
-                f"the scorer {scorer!r} needs expectations.{key}, which the row with inputs {inputs[:120]} lacks; add "
-                "it to the data set or take the scorer out"
-            )
-    return rows if found["rows"] == found["distinct"] else rows.dropDuplicates(["row_id"])
-
-
-def to_rollout(line: Mapping[str, object]) -> Rollout:
-    """Make a rollout of a line of the result."""
-    from udfs.errors import ErrorKind, RowError
-
-    error = line["error"]
-    values = {name: line[name] for name in _RESULT_COLUMNS if name != "error"}
-    values |= {name: dict(line[name] or {}) for name in ("scores", "feedback")}  # type: ignore[call-overload]
-    return Rollout(
-        **values,  # type: ignore[arg-type]
-        error=RowError(ErrorKind(error["kind"]), error["message"]) if isinstance(error, dict) else None,
-    )
-
-
-def _result_columns() -> list[Column]:
-    error = F.when(
-        F.col("error_kind").isNotNull(),
-        F.struct(F.col("error_kind").alias("kind"), F.col("error_message").alias("message")),
-    )
-    shaped = {
-        "scores": F.from_json("scores", "map<string,double>"),
-        "feedback": F.from_json("feedback", "map<string,string>"),
-        "error": error,
-    }
-    return [shaped.get(name, F.col(name)).alias(name) for name in _RESULT_COLUMNS]

@@ -24,7 +24,8 @@ class RaceEnd:
     """How a race on the holdout ended: the leader's standing and claims by name, at the look that was its last.
 
     ``planned_rows`` is what the last look would have had. ``source_score`` is the recorded answers' own mean score.
-    ``cut_short``: the budget ended it, though there are more rows.
+    ``cut_short``: the budget ended it, though there are more rows. ``judge_noise`` is the variance that judges' noise
+    gives one row's score, ``None`` where it was never measured.
     """
 
     standing: Standing
@@ -35,6 +36,7 @@ class RaceEnd:
     looks: tuple[LookLine, ...] = ()
     source_score: float | None = None
     cut_short: bool = False
+    judge_noise: float | None = None
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Finding:
 
     ``shown``: it is, with confidence, over all looks and candidates. ``more_rows`` would show it with a power of 80 %
     if the difference stays as it is; ``None`` where it is shown, or there is nothing to show.
+    ``widened``: the rows showed less spread than judges' noise alone gives, and the interval allows for that.
     """
 
     minimum: float
@@ -51,6 +54,7 @@ class Finding:
     p_value: float
     shown: bool
     more_rows: int | None = None
+    widened: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,8 @@ class Verdict:
     """The gate's answer and what it rests on. Scores are means by weight over the rows scored for both.
 
     ``findings`` are by question: ``better`` than the current prompt, and ``no_worse`` than the recorded answers where
-    that was measured. ``unscored`` counts rows of seed and best that could not be scored.
+    that was measured. ``unscored`` counts rows of seed and best that could not be scored. ``judge_noise`` is the
+    variance that judges' noise gives one row's score, ``None`` where it was never measured.
     """
 
     answer: Answer
@@ -76,6 +81,7 @@ class Verdict:
     question: str = BETTER
     dropped: Mapping[str, str] = field(default_factory=dict)
     cut_short: bool = False
+    judge_noise: float | None = None
 
     @property
     def promote(self) -> bool:
@@ -150,6 +156,7 @@ def judge(
         unscored=unscored(paired),
         question=settings.question,
         cut_short=end.cut_short,
+        judge_noise=end.judge_noise,
     )
     return _reasoned(verdict, settings, lost=sorted(seed.variables - best.variables))
 
@@ -176,6 +183,8 @@ def _finding(claim: Claim, end: RaceEnd) -> Finding:
         p_value=p_value,
         shown=shown,
         more_rows=None if more is None else max(1, more - claim.differences.rows),
+        # Bets, which alone speak before the last look, are valid for noise as it is.
+        widened=claim.differences.lacking_noise > 0 and (end.last or not end.level.early_share),
     )
 
 

@@ -13,6 +13,8 @@ from udfs.ledger import DDL, SCHEMA, LedgerLocation
 # Spark looks at each path that it is given, in a job of a task each when there are more than 32: 500 segments took 6 s.
 # Their folder is listed in one go, in 0.2 s, and the names that are meant are picked while it is read.
 _MOST_PATHS = 32
+# The type of a column that holds several entries.
+ENTRIES_DDL = f"array<struct<{DDL.replace(' ', ':').replace(',:', ',')}>>"
 
 
 def read_segments(

@@ -9,13 +9,9 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
 from engine.errors import InputError
-from engine.ledger_frame import latest_entry, read_segments
-from udfs.ledger import DDL, Entry, LedgerLocation, answer_key, latest
+from engine.ledger_frame import ENTRIES_DDL, latest_entry, read_segments
+from udfs.ledger import Entry, LedgerLocation, answer_key, latest
 from udfs.rollout import Item
-
-# Stands in an evaluation for the candidate where answers are given and not asked for.
-GIVEN = "given"
-_ENTRIES = f"array<struct<{DDL.replace(' ', ':').replace(',:', ',')}>>"
 
 
 @dataclass(frozen=True)
@@ -62,7 +58,7 @@ def join_ledger(
     """
     names = [segment.name for segment in ledger.listing().live]
     if not names:
-        return rows.withColumn("entries", F.lit(None).cast(_ENTRIES))
+        return rows.withColumn("entries", F.lit(None).cast(ENTRIES_DDL))
     kept = read_segments(spark, ledger, names, skip_corrupt=True)
     if asked.failed_before is not None:
         kept = kept.where(F.col("error_kind").isNull() | (F.col("answered_at") >= asked.failed_before))
@@ -89,30 +85,6 @@ def known_to(candidate_id: Column, entries: Column) -> Column:
     """Return the column ``known`` of a pair: a JSON array of its answer and the verdicts over its row, or null."""
     own = F.filter(entries, lambda one: (one["kind"] == "verdict") | (one["candidate_id"] == candidate_id))
     return F.when(F.size(own) > 0, F.to_json(own))
-
-
-def given_to(row_id: Column, output: Column, entries: Column, endpoint_id: str) -> Column:
-    """Return the column ``known`` of a pair whose answer is given: as if the ledger had it, with its row's verdicts."""
-    key = F.sha2(F.concat(F.lit(f"answer|{endpoint_id}|{GIVEN}|"), row_id, F.lit("|0")), 256)
-    values = {
-        "key": key,
-        "kind": F.lit("answer"),
-        "endpoint_id": F.lit(endpoint_id),
-        "candidate_id": F.lit(GIVEN),
-        "row_id": row_id,
-        "sample": F.lit(0),
-        "output": output,
-        "prompt_tokens": F.lit(0),
-        "completion_tokens": F.lit(0),
-        "latency_ms": F.lit(0.0),
-        "attempts": F.lit(0),
-        "run_id": F.lit(""),
-        "answered_at": F.lit(0.0),
-    }
-    columns = [values.get(name, F.lit(None)).cast(kind).alias(name) for name, kind in map(str.split, DDL.split(", "))]
-    verdicts = F.filter(entries, lambda one: one["kind"] == "verdict")
-    answer = F.array(F.struct(*columns)).cast(_ENTRIES)
-    return F.to_json(F.when(verdicts.isNull(), answer).otherwise(F.concat(answer, verdicts)))
 
 
 class Remembered:

@@ -13,14 +13,18 @@ from pyspark.sql import DataFrame, SparkSession
 
 from engine import registry
 from engine.config import AppConfig, PromptOptimizationModel
+from engine.config_sections import PromptModel
 from engine.errors import ConfigError, PromptmillError
 from engine.estimate import Estimate, estimate, pair_tokens
-from engine.evaluate import Evaluation, check_rows
+from engine.evaluate import Evaluation
 from engine.judge_noise import doubts
 from engine.ledger_compaction import compact_if_worthwhile
 from engine.ledger_join import Reuse
 from engine.ledger_uses import record_savings
+from engine.needs import check_rows
 from engine.outcome import OptimizationResult, Outcome, run_settings
+from engine.parts import parts_of
+from engine.program import ship_program, target_of
 from engine.progress import Progress
 from engine.proposers.build import build_proposers, check_proposers
 from engine.proposers.reflection_client import ReflectionClient
@@ -41,6 +45,7 @@ from udfs import event_loop
 from udfs.endpoint import Endpoint, Price
 from udfs.program import Program
 from udfs.prompt import Prompt
+from udfs.prompt_set import PromptSet
 from udfs.scorers import build_mix
 from udfs.scorers.protocol import Judge, Weighted
 
@@ -161,19 +166,14 @@ def prepare(
 
     ``reuse`` says how the run uses the ledger: as far as it goes, where nothing is said. ``predict_fn`` takes the place
     of the agent's model as the target: a Python function, or a :class:`udfs.program.Program`, that gets a row's inputs
-    by name, takes its prompt from :func:`udfs.program.current_prompt`, and returns what is scored.
+    by name, loads its prompts from the registry or asks :func:`udfs.in_place.current_prompt`, and returns what is
+    scored. It goes before the ``predict_fn`` that the configuration names.
 
     Raises:
         InputError: configuration, data set, prompt or environment can't be used.
     """
     set_up(app.mlflow.tracking_uri)
-    target = settings.agent.model.endpoint()
-    if isinstance(predict_fn, Program):
-        target = predict_fn
-    elif predict_fn is not None:
-        target = Program(
-            settings.agent.name, limits=target.limits, function=predict_fn, prompt_name=settings.prompt.name
-        )
+    target = target_of(settings, predict_fn)
     is_program = isinstance(target, Program)
     seed = seed_prompt(settings, needs_variables=not is_program)
     mix = build_mix(settings.scorers, settings.scorer_model.endpoint() if settings.scorer_model else None)
@@ -184,7 +184,9 @@ def prepare(
         settings.search, has_reflection_model=reflection is not None, where=f"optimization {settings.name!r}: "
     )
     session = configured_session(app, spark)
-    marks = fingerprint(settings, seed, program=target.endpoint_id if is_program else None)
+    if predict_fn is None:
+        ship_program(session, settings, target)
+    marks = fingerprint(settings, seed, target=target)
     state = RunState.open(run_dir or default_run_dir(app, settings.name), marks)
     storage = Storage.at(app.storage.root, state.run_dir)
     # A program fills its prompt in itself, and with what it likes.
@@ -259,10 +261,10 @@ def run(migration: Migration) -> OptimizationResult:
     tracker.dataset(migration.split.train, name=f"{settings.name}-train", context="training")
     tracker.dataset(migration.split.val, name=f"{settings.name}-val", context="validation")
     tags = {"promptmill.run_id": state.run_id, "promptmill.optimization": settings.name}
-    current = registry.register(
-        settings.prompt.full_name, migration.seed, message="the current prompt", tags=tags | {"promptmill.role": "seed"}
+    current = registry.register_all(
+        parts_of(settings, migration.seed), message="the current prompt", tags=tags | {"promptmill.role": "seed"}
     )
-    tracker.prompt(current)
+    tracker.prompts(current)
     outcome = Outcome(migration, tracker, current)
     try:
         found = _search(migration, evaluation, client, tracker)
@@ -309,14 +311,15 @@ def _search(
 def seed_prompt(settings: PromptOptimizationModel, *, needs_variables: bool = True) -> Prompt:
     """Return the current prompt: the configured template, else the registered version.
 
+    A program (``needs_variables`` is false) may have several prompts, and fills them in itself.
+
     Raises:
-        ConfigError: there is neither, or the template has no variable.
+        ConfigError: there is neither, or the template has no variable, or several prompts belong to no program.
     """
+    if not needs_variables and len(settings.prompts) > 1:
+        return PromptSet.of({one.name: _current(one) for one in settings.prompts})
     configured = settings.prompt
-    if configured.default_template is not None:
-        prompt = Prompt.parse(registry.normalise_braces(configured.default_template))
-    else:
-        prompt = registry.load(configured.full_name, alias=configured.alias, version=configured.version)
+    prompt = _current(configured)
     if needs_variables and not prompt.variables:
         raise ConfigError(
             f"the prompt {configured.full_name!r} has no variable such as {{{{text}}}}, so every row would ask the "
@@ -325,17 +328,25 @@ def seed_prompt(settings: PromptOptimizationModel, *, needs_variables: bool = Tr
     return prompt
 
 
+def _current(configured: PromptModel) -> Prompt:
+    if configured.default_template is not None:
+        return Prompt.parse(registry.normalise_braces(configured.default_template))
+    return registry.load(configured.full_name, alias=configured.alias, version=configured.version)
+
+
 def default_run_dir(app: AppConfig, name: str) -> str:
     """Return a new folder for a run: under the storage's root, or on the driver where that is a URI."""
     root = ".promptmill" if "://" in app.storage.root else app.storage.root
     return f"{root}/runs/{name}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
-def fingerprint(settings: PromptOptimizationModel, seed: Prompt, *, program: str | None = None) -> str:
+def fingerprint(settings: PromptOptimizationModel, seed: Prompt, *, target: Endpoint | None = None) -> str:
     """What must be the same for a run to be gone on with: all but where the endpoints stand and what is allowed."""
-    kept = settings.model_dump(mode="json", exclude={"budget", "source_model", "scorers", "judge_check"})
-    if program:
-        kept["program"] = program
+    kept = settings.model_dump(mode="json", exclude={"budget", "source_model", "scorers", "judge_check", "predict_fn"})
+    prompts = kept.pop("prompts")
+    kept |= {"prompts": prompts} if len(prompts) > 1 else {"prompt": prompts[0]}
+    if isinstance(target, Program):
+        kept["program"] = target.endpoint_id
     # Scorers made in Python are known by their names.
     kept["seed"] = seed.candidate_id  # what an alias meant when the run began
     kept["scorers"] = [s if isinstance(s, str | dict) else str(getattr(s, "name", s)) for s in settings.scorers]

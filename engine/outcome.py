@@ -13,6 +13,7 @@ from pyspark.sql import DataFrame
 
 from engine import gate, registry
 from engine.errors import PromptmillError
+from engine.parts import OptimizedPart, optimized_parts, part_lines, parts_of, prompt_section
 from engine.record import CandidateLine, RunRecord
 from engine.report import write_report
 from engine.search.history import History
@@ -22,6 +23,7 @@ from engine.tracking import Tracker
 from engine.verdict import paired as paired_rows
 from engine.verdict.race import Answer
 from engine.verdict.section import holdout_section, rounded
+from udfs.prompt import Prompt
 
 if TYPE_CHECKING:
     from engine.migration import Migration
@@ -33,13 +35,15 @@ log = logging.getLogger(__name__)
 class OptimizedPrompt:
     """The prompt that the application should use from now on: the new one, or the old one where it was kept.
 
-    ``uri`` is ``None`` where the registry could not take it.
+    ``uri`` is ``None`` where the registry could not take it. ``parts`` are the prompts of a program, one where there is
+    one; of several, ``name`` holds all names, ``template`` all templates by name, and ``uri`` is ``None``.
     """
 
     name: str
-    template: str | list[dict[str, str]]
+    template: str | list[dict[str, str]] | dict[str, str | list[dict[str, str]]]
     uri: str | None
     status: str
+    parts: tuple[OptimizedPart, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,12 +59,12 @@ class OptimizationResult:
 class Outcome:
     """Turns what was found into registry versions, the record, the report and the end of the tracked run.
 
-    ``current`` is the seed's version in the registry, ``None`` where it could not take it.
+    ``current`` are the versions of the seed's prompts in the registry, none where it could not take them.
     """
 
     migration: Migration
     tracker: Tracker
-    current: registry.RegisteredPrompt | None
+    current: tuple[registry.RegisteredPrompt, ...]
     found: SearchResult | None = None
 
     def finish(
@@ -71,18 +75,17 @@ class Outcome:
         if found is None:
             raise AssertionError("the search has not ended")
         improved = found.best is not found.history.seed
-        registered = None
+        registered: tuple[registry.RegisteredPrompt, ...] = ()
         if verdict.promote and improved:
-            registered = registry.register(
-                migration.settings.prompt.full_name,
-                found.best.prompt,
+            registered = registry.register_all(
+                self._parts(found.best.prompt),
                 message=f"promptmill: {verdict.reason}",
                 tags={**tags, "promptmill.role": "winner", "promptmill.proposer": found.best.proposer},
                 aliases=(registry.CANDIDATE, registry.CHAMPION),
             )
-            self.tracker.prompt(registered)
-        promoted = registered is not None
-        winner = registered or self.current
+            self.tracker.prompts(registered)
+        promoted = bool(registered)
+        deployed = registered or self.current
         unsure = verdict.answer is Answer.NEED_MORE_DATA
         status = "promoted" if promoted else "need_more_data" if unsure and improved else "kept"
         reason = verdict.reason if improved else f"{found.ended}: {found.ending.sentence}"
@@ -96,7 +99,7 @@ class Outcome:
             notes.append("The registry could not take the current prompt.")
         prompt = found.best.prompt if promoted else migration.seed
         result = self._result(status, found, started)
-        result["prompt"] = {"uri": winner.uri if winner else None, "text": prompt.text()}
+        result |= prompt_section(self._parts(prompt), deployed)
         result["seed"]["holdout_score"] = rounded(verdict.seed_score)
         result["best"]["holdout_score"] = rounded(verdict.best_score)
         result["holdout"] = holdout_section(verdict, improved=improved)
@@ -118,10 +121,17 @@ class Outcome:
             looks=verdict.looks,
             errors=paired_rows.error_lines(paired),
             notes=tuple(notes),
+            parts=part_lines(self._parts(migration.seed), self._parts(found.best.prompt)),
         )
         self._close(record)
-        name = migration.settings.prompt.full_name
-        shaped = OptimizedPrompt(name, prompt.deployed(), winner.uri if winner else None, status)
+        parts = optimized_parts(self._parts(prompt), deployed)
+        shaped = OptimizedPrompt(
+            name=", ".join(part.name for part in parts),
+            template=parts[0].template if len(parts) == 1 else {part.name: part.template for part in parts},
+            uri=parts[0].uri if len(parts) == 1 else None,
+            status=status,
+            parts=parts,
+        )
         return OptimizationResult(shaped, record, migration.state.run_dir)
 
     def fail(self, error: PromptmillError, *, started: float) -> None:
@@ -137,8 +147,14 @@ class Outcome:
             best_text=(self.found.best.prompt if self.found else migration.seed).text(),
             candidates=_lines(self.found.history) if self.found else (),
             steps=self.found.steps if self.found else (),
+            parts=part_lines(
+                self._parts(migration.seed), self._parts(self.found.best.prompt if self.found else migration.seed)
+            ),
         )
         self._close(record)
+
+    def _parts(self, prompt: Prompt) -> dict[str, Prompt]:
+        return parts_of(self.migration.settings, prompt)
 
     def _close(self, record: RunRecord) -> None:
         run_dir = self.migration.state.run_dir
@@ -168,7 +184,7 @@ class Outcome:
             "mlflow_run_id": self.tracker.run_id,
             "fingerprints": asdict(migration.fingerprints),
             "status": status,
-            "prompt": {"uri": self.current.uri if self.current else None, "text": migration.seed.text()},
+            **prompt_section(self._parts(migration.seed), self.current),
             **sides,
             "holdout": None,
             "steps": found.steps[-1].step if found else 0,
@@ -210,7 +226,7 @@ def run_settings(migration: Migration) -> dict[str, Any]:
     settings = migration.settings
     return {
         "optimizer": "promptmill",
-        "prompt": settings.prompt.full_name,
+        "prompt": ", ".join(prompt.full_name for prompt in settings.prompts),
         "target_model": migration.target.name,
         "reflection_model": migration.reflection.name if migration.reflection else "",
         "scorer_model": settings.scorer_model.name if settings.scorer_model else "",

@@ -110,8 +110,20 @@ class LookLine:
 
 
 @dataclass(frozen=True)
+class PartLine:
+    """One prompt of a program that has several: the seed's text and the best candidate's."""
+
+    name: str
+    seed_text: str
+    best_text: str
+
+
+@dataclass(frozen=True)
 class RunRecord:
-    """A run. ``result`` is what stands in ``result.json``; ``settings`` what it ran with, without secrets."""
+    """A run. ``result`` is what stands in ``result.json``; ``settings`` what it ran with, without secrets.
+
+    ``parts`` are a program's several prompts; ``seed_text`` and ``best_text`` then are all of them as one text.
+    """
 
     result: Mapping[str, Any]
     settings: Mapping[str, Any]
@@ -130,6 +142,7 @@ class RunRecord:
     errors: tuple[ErrorLine, ...] = ()
     format: int = FORMAT_VERSION
     notes: tuple[str, ...] = field(default=())
+    parts: tuple[PartLine, ...] = ()
 
     def write(self, run_dir: str | Path) -> Path:
         """Write ``record.json`` and ``result.json`` into the folder; return the record's path."""
@@ -163,6 +176,7 @@ class RunRecord:
             )
         lines: dict[str, type[Any]] = {
             "candidates": CandidateLine,
+            "parts": PartLine,
             "steps": StepLine,
             "worst_rows": RowLine,
             "lost_rows": RowLine,

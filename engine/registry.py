@@ -6,8 +6,9 @@ looked up first. What the registry refuses is never lost: the caller keeps it as
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,26 +74,63 @@ def load_file_or_uri(place: str) -> Prompt:
 def register(
     name: str, prompt: Prompt, *, message: str, tags: Mapping[str, str], aliases: tuple[str, ...] = ()
 ) -> RegisteredPrompt | None:
-    """Register ``prompt`` as a version of ``name`` and set the aliases; return ``None`` where the registry refuses.
+    """Register one prompt; see :func:`register_all`. ``None`` where the registry refuses."""
+    found = register_all({name: prompt}, message=message, tags=tags, aliases=aliases)
+    return found[0] if found else None
 
-    A version that holds the very same prompt already is used instead of a new one. What was registered is read back
-    and compared, because an alias on anything else would put an untested prompt into production.
+
+def register_all(
+    prompts: Mapping[str, Prompt], *, message: str, tags: Mapping[str, str], aliases: tuple[str, ...] = ()
+) -> tuple[RegisteredPrompt, ...]:
+    """Register each prompt as a version of its name, then set the aliases on all; return them in order.
+
+    Prompts that belong together are promoted together: where the registry refuses one of them, none gets an alias and
+    nothing is returned. A version that holds the very same prompt already is used instead of a new one. What was
+    registered is read back and compared, because an alias on anything else would put an untested prompt into
+    production.
     """
     try:
-        found = _same(name, prompt) or mlflow.genai.register_prompt(
-            name=name, template=prompt.deployed(), commit_message=message, tags=dict(tags)
-        )
-        back = mlflow.genai.load_prompt(f"prompts:/{name}/{found.version}", link_to_model=False)
-        if Prompt.parse(back.template) != Prompt.parse(prompt.deployed()):
-            log.error("the registry gave back another text for %s than was registered; no alias is set", found.uri)
-            return None
-        for alias in aliases:
-            mlflow.genai.set_prompt_alias(name=name, alias=alias, version=found.version)
-        return RegisteredPrompt(name, int(found.version), f"prompts:/{name}/{found.version}")
+        found = tuple(_registered(name, prompt, message, tags) for name, prompt in prompts.items())
+        for one, prompt in zip(found, prompts.values(), strict=True):
+            back = mlflow.genai.load_prompt(one.uri, link_to_model=False)
+            if Prompt.parse(back.template) != Prompt.parse(prompt.deployed()):
+                log.error("the registry gave back another text for %s than was registered; no alias is set", one.uri)
+                return ()
+        _move(aliases, found)
     except Exception:
         # Registries differ and have been Beta: a result that was paid for must outlive whatever one of them raises.
-        log.warning("the prompt %s can't be registered; it is kept in the run's artifacts", name, exc_info=True)
-        return None
+        names = ", ".join(prompts)
+        log.warning("the prompt %s can't be registered; it is kept in the run's artifacts", names, exc_info=True)
+        return ()
+    return found
+
+
+def _registered(name: str, prompt: Prompt, message: str, tags: Mapping[str, str]) -> RegisteredPrompt:
+    found = _same(name, prompt) or mlflow.genai.register_prompt(
+        name=name, template=prompt.deployed(), commit_message=message, tags=dict(tags)
+    )
+    return RegisteredPrompt(name, int(found.version), f"prompts:/{name}/{found.version}")
+
+
+def _move(aliases: Sequence[str], prompts: Sequence[RegisteredPrompt]) -> None:
+    """Set the aliases on all prompts; where one can't be set, those that were are put back before the error goes on."""
+    moved: list[tuple[str, str, int | None]] = []
+    try:
+        for alias in aliases:
+            for one in prompts:
+                before = mlflow.genai.load_prompt(
+                    f"prompts:/{one.name}@{alias}", allow_missing=True, link_to_model=False, cache_ttl_seconds=0
+                )
+                moved.append((one.name, alias, int(before.version) if before else None))
+                mlflow.genai.set_prompt_alias(name=one.name, alias=alias, version=one.version)
+    except Exception:
+        for name, alias, version in moved:
+            with contextlib.suppress(Exception):  # the error that is under way says what is wrong
+                if version is None:
+                    mlflow.genai.delete_prompt_alias(name=name, alias=alias)
+                else:
+                    mlflow.genai.set_prompt_alias(name=name, alias=alias, version=version)
+        raise
 
 
 def _same(name: str, prompt: Prompt) -> Any:

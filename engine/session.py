@@ -124,7 +124,7 @@ def ship_udfs(spark: SparkSession) -> None:
 
 
 def ship_package(spark: SparkSession, package: ModuleType) -> None:
-    """Make ``package``, as this process imported it, importable in every Python worker of ``spark``.
+    """Make ``package``, or a module of one file, importable in every worker of ``spark`` as this process imported it.
 
     To be called before the frame that uses the package is made: classic Spark notes which files a UDF needs when the
     UDF is bound to a frame, and a frame made earlier fails with ModuleNotFoundError. Calling again on the same session
@@ -301,10 +301,11 @@ def _archive_of(package: ModuleType) -> Path:
     if package.__file__ is None:
         raise ValueError(f"{package.__name__} has no __init__.py, so it can't be shipped to executors")
     root = Path(package.__file__).parent
+    is_package = hasattr(package, "__path__")
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        for source in sorted(root.rglob("*.py")):
-            name = f"{package.__name__}/{source.relative_to(root).as_posix()}"
+        for source in sorted(root.rglob("*.py")) if is_package else [Path(package.__file__)]:
+            name = f"{package.__name__}/{source.relative_to(root).as_posix()}" if is_package else source.name
             # ZipInfo's own date is 1980, the same on every machine; writing the file by path would put its mtime in.
             archive.writestr(zipfile.ZipInfo(name), source.read_bytes(), zipfile.ZIP_DEFLATED)
     content = packed.getvalue()

@@ -56,10 +56,12 @@ class Storage:
 def spark_path(path: str) -> str:
     """Return ``path`` as Spark must be told it: without a scheme it would look on the cluster's default file system.
 
-    >>> spark_path("/data/x"), spark_path("/Volumes/main/default/v"), spark_path("s3://b/x")
-    ('file:///data/x', '/Volumes/main/default/v', 's3://b/x')
+    Hadoop's paths are no URIs: it would take an escaped character for three of the name's own.
+
+    >>> spark_path("/my data/round=1"), spark_path("/Volumes/main/default/v"), spark_path("s3://b/x")
+    ('file:///my data/round=1', '/Volumes/main/default/v', 's3://b/x')
     """
-    return path if "://" in path or path.startswith(("/Volumes/", "/dbfs/")) else Path(path).as_uri()
+    return path if "://" in path or path.startswith(("/Volumes/", "/dbfs/")) else f"file://{path}"
 
 
 def _absolute(path: str) -> str:

@@ -112,6 +112,11 @@ class Tracker:
             # MLflow offers no public way to log an input to a run that is not the active one.
             self._client.log_inputs(self.run_id, [DatasetInput(source._to_mlflow_entity(), tags)])  # noqa: SLF001
 
+    def prompts(self, registered: Sequence[RegisteredPrompt]) -> None:
+        """Link all registered versions to the run; see :meth:`prompt`."""
+        for one in registered:
+            self.prompt(one)
+
     def prompt(self, registered: RegisteredPrompt | None) -> None:
         """Link a registered version to the run, so that its page lists the prompt and the prompt's page the run."""
         if registered is None:

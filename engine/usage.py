@@ -47,13 +47,16 @@ class Usage:
         self.saved_target, self.saved_judge, self.saved_reflection = Tokens(), Tokens(), Tokens()
         self.metric_calls = 0
 
-    def add(self, rollouts: Iterable[Rollout]) -> None:
-        """Count what these rollouts used."""
+    def add(self, rollouts: Iterable[Rollout], *, given: bool = False) -> None:
+        """Count what these rollouts used.
+
+        Where the answers were ``given``, only what judges were asked counts: the ledger saved nothing.
+        """
         for r in rollouts:
-            ours = not r.reused or r.resumed
+            ours = not given and (not r.reused or r.resumed)
             self._count(
                 answered=int(ours),
-                reused=int(not ours) + r.judge_reused,
+                reused=int(not ours and not given) + r.judge_reused,
                 resumed=int(r.resumed),
                 attempts=r.attempts if ours else 0,
                 refused=r.refused,
@@ -67,10 +70,7 @@ class Usage:
             self.saved_judge.add(r.judge_reused_prompt_tokens, r.judge_reused_completion_tokens)
 
     def add_frame(self, result: DataFrame, *, given: bool = False) -> None:
-        """Count what an evaluation's result used; only sums leave Spark.
-
-        Where the answers were ``given``, only what judges were asked counts: the ledger saved nothing.
-        """
+        """Count what an evaluation's result used, as :meth:`add` does; only sums leave Spark."""
         ours = F.lit(False) if given else ~F.col("reused") | F.col("resumed")
         saved = F.lit(0).cast("bigint") if given else (~ours).cast("bigint")
         line = result.agg(

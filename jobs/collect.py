@@ -47,7 +47,8 @@ def command(
       promptmill collect --config conf/migration.yaml --inputs inputs.jsonl --dry-run
       promptmill collect --config conf/migration.yaml --inputs inputs.jsonl
     """
-    from engine.collect import collect, estimate_collect
+    from engine.collect import collect
+    from engine.collect_estimate import estimate_collect
     from engine.config import AppConfig
 
     app = AppConfig.from_file(config_path)

@@ -38,7 +38,9 @@ if TYPE_CHECKING:
     "prompts",
     metavar="FILE_OR_URI",
     multiple=True,
-    help="A prompt to score: a text file or prompts:/name/version; may be repeated.  [default: the configured one]",
+    help="A prompt to score: a text file or prompts:/name/version; may be repeated. Of a program's several prompts: "
+    "part=FILE_OR_URI, once for each part that is new; a part that comes again begins the next program.  [default: the "
+    "configured one]",
 )
 @run_dir_option
 @dry_run_option

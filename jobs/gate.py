@@ -42,12 +42,15 @@ if TYPE_CHECKING:
     multiple=True,
     required=True,
     help="The new prompt: a text file or prompts:/name/version. May be repeated; many tries make no false "
-    "promotion likelier.",
+    "promotion likelier. Of a program's several prompts: part=FILE_OR_URI, once for each part that is new; a part that "
+    "comes again begins the next program.",
 )
 @click.option(
     "--current",
     metavar="FILE_OR_URI",
-    help="The prompt to beat, such as prompts:/name@champion.  [default: the configured one]",
+    multiple=True,
+    help="The prompt to beat, such as prompts:/name@champion; part=FILE_OR_URI of a program's several.  [default: the "
+    "configured one]",
 )
 @click.option(
     "--holdout",
@@ -71,7 +74,7 @@ def command(
     config_path: str,
     only: str | None,
     prompts: Sequence[str],
-    current: str | None,
+    current: Sequence[str],
     holdout: bool,
     all_rows: bool,
     run_dir: str | None,

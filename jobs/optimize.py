@@ -140,6 +140,8 @@ def show_result(result: OptimizationResult) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from engine.record import PartLine
+
     console = out()
     record = result.record
     found = record.result
@@ -154,15 +156,18 @@ def show_result(result: OptimizationResult) -> None:
         table.add_row(line.label, line.proposer, str(line.step), minibatch, val, fate)
     console.print(table)
     if record.best_text != record.seed_text:
-        console.print("[bold]the best prompt against the seed[/]")
-        show_diff(record.seed_text, record.best_text)
+        for part in record.parts or (PartLine("prompt", record.seed_text, record.best_text),):
+            if part.best_text != part.seed_text:
+                console.print(f"[bold]the best {escape(part.name)} against the seed[/]")
+                show_diff(part.seed_text, part.best_text)
     console.print()
     show_doubts(record.notes)
     colour = "green" if found["status"] == "promoted" else "yellow"
     console.print(f"[bold {colour}]{found['status']}[/]: {escape(record.verdict)}")
     console.print(f"  holdout, {_holdout_line(found)}", markup=False)
     show_bill(found["calls"], found["tokens"], found["cost"], seconds=found["seconds"])
-    console.print(f"  prompt  {found['prompt']['uri'] or 'not registered; its text is in result.json'}")
+    for prompt in found["prompts"]:
+        console.print(f"  prompt  {prompt['uri'] or prompt['name'] + ' is not registered; its text is in result.json'}")
     console.print(f"  report  {result.run_dir}/report.html", markup=False)
 
 

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -39,6 +40,8 @@ def run_command(command: click.Command) -> None:
     What a person can mend is one message without a traceback.
     """
     _set_up_logging()
+    # A configuration may name a function of the user's, which stands where he does; what is installed goes before it.
+    sys.path.append(str(Path.cwd()))
     from engine.interruption import Terminated, raise_on_sigterm
     from udfs.errors import InputError, PromptmillError
 

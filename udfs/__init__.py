@@ -2,9 +2,10 @@
 
 from udfs.endpoint import Endpoint, Limits, Price, Sampling
 from udfs.errors import CallError, ErrorKind, InputError, PromptmillError, RowError
+from udfs.in_place import current_prompt
 from udfs.keys import KeyFile, OAuthClient, Secret, SecretFromEnv
 from udfs.ledger import LedgerLocation
-from udfs.program import Program, current_prompt
+from udfs.program import Program
 from udfs.prompt import Prompt
 from udfs.prompt_set import PromptSet
 from udfs.rollout import Item, Rollout

@@ -1,36 +1,51 @@
 """A program of the user's as the target: a Python function, scored as an endpoint is, each call with its own candidate.
 
-The function gets a row's inputs by name and calls whatever it likes. The prompts that it works with it takes from
-:func:`current_prompt`, which answers with the candidate that this very call is to be scored for: the candidate lies in
-a context variable, so that many candidates run at once in the threads of one process, and nothing is patched.
+The function gets a row's inputs by name and calls whatever it likes. The prompts that it works with it loads from
+MLflow's registry, as ever (:mod:`udfs.registry_in_place`), or takes from :func:`udfs.in_place.current_prompt`. Both
+answer with the candidate that this very call is to be scored for.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import contextvars
 import dataclasses
 import functools
 import hashlib
+import importlib.util
 import inspect
 import json
+import logging
 import textwrap
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from udfs.client import Answer
 from udfs.endpoint import Endpoint
 from udfs.errors import CallError, ErrorKind, InputError, PromptmillError, call_error
+from udfs.in_place import in_place
 from udfs.prompt import Prompt
 from udfs.prompt_set import PromptSet
 
+log = logging.getLogger(__name__)
+
 # Unconfigured, so many calls of a program run at once in the whole cluster, each on a thread.
 _THREADS = 64
-_IN_PLACE: contextvars.ContextVar[Mapping[str, Prompt] | None] = contextvars.ContextVar("promptmill", default=None)
+# After so many calls of which none looked at a prompt, a process says so, once: no program gets by without that long.
+_CALLS_WITHOUT_A_LOOK = 20
+
+
+@dataclass(frozen=True)
+class PromptRegistry:
+    """Where the driver's MLflow stores are, and the names of a program's prompts in the registry, each with its own."""
+
+    # They may hold a password.
+    tracking_uri: str = field(repr=False)
+    registry_uri: str = field(repr=False)
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -43,6 +58,8 @@ class Program(Endpoint):
     calls run at once in the whole cluster, each on a thread of its own; ``limits.timeout_s`` bounds one call, whose
     thread can't be ended, however, and keeps its place until it ends by itself.
 
+    ``registry`` lets the function load its prompts by ``mlflow.genai.load_prompt``; ``engine`` fills it in.
+
     It travels to the workers by cloudpickle: lambdas and closures do, a module of your own must be importable there.
     What it raises leaves the row unscored, as an outage does; a :class:`udfs.errors.PromptFailure` is the prompt's own
     failure and scores zero.
@@ -52,6 +69,7 @@ class Program(Endpoint):
     function: Callable[..., Any] | None = None
     version: str = ""
     prompt_name: str = "prompt"
+    registry: PromptRegistry | None = None
 
     def __post_init__(self) -> None:
         if not callable(self.function):
@@ -84,8 +102,9 @@ class Program(Endpoint):
             raise AssertionError("made without a function")
         started = time.perf_counter()
         parts = prompt.prompts if isinstance(prompt, PromptSet) else {self.prompt_name: prompt}
+        names = self.registry.names if self.registry else {}
         try:
-            with in_place(parts):
+            with in_place(parts, names) as placed:
                 output = self.function(**inputs)
         except CallError:
             raise
@@ -94,6 +113,7 @@ class Program(Endpoint):
         except Exception as error:
             # A user's function may raise anything; that is no verdict on the prompt, so the row stays unscored.
             raise call_error(ErrorKind.PROGRAM, f"program {self.name}: {type(error).__name__}: {error}") from error
+        _note_look(self, placed.looked_at)
         latency_ms = (time.perf_counter() - started) * 1000.0
         return Answer(_text(self.name, output), 0, 0, latency_ms, attempts=1, refused=0)
 
@@ -103,6 +123,7 @@ class ProgramThreads:
 
     def __init__(self, threads: int) -> None:
         self._threads = threads
+        self._registry: PromptRegistry | None = None
         self._pool: ThreadPoolExecutor | None = None
         self.in_flight = 0
         self.answered_at = 0.0
@@ -114,6 +135,7 @@ class ProgramThreads:
             CallError: it failed, or took longer than ``limits.timeout_s``.
         """
         if self._pool is None:
+            self._put_in_place(program.registry)
             self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="promptmill-program")
         context = contextvars.copy_context()
         call = functools.partial(context.run, program.answer, prompt, inputs)
@@ -133,45 +155,44 @@ class ProgramThreads:
         """Let the threads go; what waits for one is dropped."""
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
+        if self._registry is not None:
+            from udfs.registry_in_place import take_away
+
+            take_away(self._registry)
+            self._registry = None
+
+    def _put_in_place(self, registry: PromptRegistry | None) -> None:
+        """Have MLflow answer with candidates; a worker without MLflow has no program that could ask it."""
+        if registry is None or importlib.util.find_spec("mlflow") is None:
+            return
+        try:
+            from udfs.registry_in_place import put_in_place
+        except ImportError as error:
+            # Stores of others are a part of MLflow that is not promised to stay; current_prompt needs nothing of it.
+            log.warning("%s: in this MLflow load_prompt can't answer with candidates; use current_prompt", error)
+            return
+        put_in_place(registry)
+        self._registry = registry
 
 
-@contextlib.contextmanager
-def in_place(prompts: Mapping[str, Prompt]) -> Iterator[None]:
-    """Put prompts in place for :func:`current_prompt` while the block runs, in this context alone.
-
-    >>> with in_place({"greet": Prompt.parse("Hello {{name}}")}):
-    ...     current_prompt("greet").messages({"name": "Ada"})
-    [{'role': 'user', 'content': 'Hello Ada'}]
-    """
-    token = _IN_PLACE.set(prompts)
-    try:
-        yield
-    finally:
-        _IN_PLACE.reset(token)
+# Programs by identity: calls so far without a look at a prompt; none any more once one has looked.
+_UNSEEING: dict[str, int | None] = {}
 
 
-def current_prompt(name: str, *, otherwise: Callable[[], Prompt] | None = None) -> Prompt:
-    """Return the prompt called ``name`` that this call is to work with.
-
-    Where no evaluation is under way, which is where the program does its daily work, it is what ``otherwise`` returns.
-    A thread that the program starts itself sees the prompt only if it is given the context
-    (``contextvars.copy_context().run``), as the pools of asyncio and of LangChain do.
-
-    Raises:
-        InputError: there is no such prompt, or none at all and no ``otherwise``.
-    """
-    prompts = _IN_PLACE.get()
-    if prompts is None:
-        if otherwise is not None:
-            return otherwise()
-        raise InputError(
-            f"current_prompt({name!r}): no evaluation is under way in this context; give otherwise=, a function that "
-            "loads the prompt, or put one in place with udfs.program.in_place"
+def _note_look(program: Program, looked: bool) -> None:
+    """Warn of a program that works without its prompts: all candidates would come out alike, and no error would say."""
+    unseeing = _UNSEEING.get(program.endpoint_id, 0)
+    if unseeing is None:
+        return
+    _UNSEEING[program.endpoint_id] = None if looked else unseeing + 1
+    if not looked and unseeing + 1 == _CALLS_WITHOUT_A_LOOK:
+        log.warning(
+            "program %s has answered %d calls without asking for a prompt that is being optimized, so all candidates "
+            "score alike; load prompts inside the function, not when its module is imported, and through MLflow's "
+            "default registry or current_prompt",
+            program.name,
+            _CALLS_WITHOUT_A_LOOK,
         )
-    if name not in prompts:
-        known = ", ".join(sorted(prompts))
-        raise InputError(f"current_prompt({name!r}): there is none of this name; there are: {known}")
-    return prompts[name]
 
 
 def _text(name: str, output: Any) -> str:

@@ -83,7 +83,7 @@ def to_columns(rollouts: Sequence[Rollout]) -> dict[str, Sequence[Any]]:
     return columns
 
 
-# The flat form as Spark sees it; `engine.evaluate` turns it into the columns that users see.
+# The flat form as Spark sees it; `engine.result_frame` turns it into the columns that users see.
 RECORD_DDL = (
     "candidate_id string, row_id string, output string, score double, scores string, feedback string, "
     "prompt_tokens bigint, completion_tokens bigint, latency_ms double, attempts bigint, refused bigint, "

@@ -22,7 +22,9 @@ from engine.config import AppConfig, PromptOptimizationModel
 from engine.coverage import allowed_unscored, coverage_error
 from engine.errors import InputError
 from engine.estimate import ANSWER_TOKENS, Estimate, judge_part, mean, message_tokens, part, subject
-from engine.evaluate import Evaluation, check_rows
+from engine.evaluate import Evaluation
+from engine.given_answers import score_answers
+from engine.given_parts import load_parts
 from engine.judge_check.findings import Rounds, judge_report
 from engine.judge_check.labels import Labelled, label_scores, labels_in_file, labels_in_rows
 from engine.judge_check.report import FILE_NAME, JudgeCheck, JudgeReport
@@ -30,6 +32,8 @@ from engine.ledger_compaction import compact_if_worthwhile
 from engine.ledger_join import Reuse
 from engine.ledger_uses import record_savings
 from engine.migration import default_run_dir, fingerprint, seed_prompt
+from engine.needs import check_rows
+from engine.program import ship_program, target_of
 from engine.progress import Progress
 from engine.rows import Row
 from engine.run_state import RunState
@@ -42,7 +46,9 @@ from engine.tracking import set_up
 from udfs.endpoint import Endpoint
 from udfs.errors import ErrorKind
 from udfs.files import write_whole
+from udfs.program import Program
 from udfs.prompt import Prompt
+from udfs.prompt_set import PromptSet
 from udfs.rollout import Rollout
 from udfs.scorers import build_mix
 from udfs.scorers.protocol import Comparing, Judge, Weighted
@@ -162,10 +168,10 @@ class PreparedCheck:
         return list(found.values()), sum(rollout.output is None for _, rollout in lines)
 
     def _measure(self, judging: Evaluation, answers: list[tuple[Row, str]]) -> tuple[JudgeReport, ...]:
-        first = judging.verdicts(answers, stage=_ROUNDS[0])
-        again = replace(judging, verdict_sample=1).verdicts(answers, stage=_ROUNDS[1])
+        first = score_answers(judging, answers, stage=_ROUNDS[0])
+        again = score_answers(replace(judging, verdict_sample=1), answers, stage=_ROUNDS[1])
         turned = tuple(replace(w, scorer=w.scorer.swapped()) for w in judging.mix if isinstance(w.scorer, Comparing))
-        swapped = replace(judging, mix=turned).verdicts(answers, stage=_ROUNDS[2]) if turned else None
+        swapped = score_answers(replace(judging, mix=turned), answers, stage=_ROUNDS[2]) if turned else None
         for stage, rollouts in zip(_ROUNDS, (first, again, swapped), strict=True):
             self._check_coverage(rollouts or first, stage)
         rounds = Rounds(answers, first, again, swapped)
@@ -228,20 +234,26 @@ def prepare(
         InputError: the input can't be used.
     """
     set_up(app.mlflow.tracking_uri)
-    seed = seed_prompt(settings)
-    prompts = tuple(registry.load_file_or_uri(place) for place in places) or (seed,)
+    target = target_of(settings)
+    is_program = isinstance(target, Program)
+    seed = seed_prompt(settings, needs_variables=not is_program)
+    if isinstance(seed, PromptSet):
+        prompts: tuple[Prompt, ...] = tuple(load_parts(places, seed).values()) or (seed,)
+    else:
+        prompts = tuple(registry.load_file_or_uri(place) for place in places) or (seed,)
     mix = build_mix(settings.scorers, settings.scorer_model.endpoint() if settings.scorer_model else None)
     check = settings.judge_check
     if rows is not None:
         check = JudgeCheckSettings(**{**check.model_dump(), "rows": rows})
     session = configured_session(app, spark)
+    ship_program(session, settings, target)
     identity = "|".join(sorted(prompt.candidate_id for prompt in prompts))
     state = RunState.open(
         run_dir or default_run_dir(app, f"{settings.name}-judges"),
-        f"judge-check|{fingerprint(settings, seed)}|{identity}",
+        f"judge-check|{fingerprint(settings, seed, target=target)}|{identity}",
     )
     storage = Storage.at(app.storage.root, state.run_dir)
-    wanted = frozenset().union(*(prompt.variables for prompt in prompts))
+    wanted = frozenset() if is_program else frozenset().union(*(prompt.variables for prompt in prompts))
     judges = tuple(weighted for weighted in mix if isinstance(weighted.scorer, Judge))
     every = check_rows(load_rows(session, settings.dataset, storage, wanted), judges)
     labelled = labels_in_rows(every) + (labels_in_file(session, labels, every) if labels else [])
@@ -252,7 +264,7 @@ def prepare(
         session,
         settings,
         check,
-        settings.agent.model.endpoint(),
+        target,
         mix,
         prompts,
         sample_rows(every, check.rows, seed=settings.search.seed),

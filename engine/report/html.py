@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
-from engine.record import CandidateLine, RunRecord
+from engine.record import CandidateLine, PartLine, RunRecord
 from engine.report import charts, diff, words
 from engine.report.race_chart import race_chart
 from engine.report.summary import section, summarize
@@ -49,7 +49,6 @@ def render_report(record: RunRecord) -> str:
     summary = summarize(record)
     result: dict[str, Any] = dict.fromkeys(RESULT_KEYS) | dict(record.result)
     winner = summary.winner.label if summary.winner else None
-    lines = diff.diff_lines(record.seed_text, record.best_text)
     shown, folded = _split_candidates(record.candidates, winner)
     context: dict[str, Any] = {
         "record": record,
@@ -64,8 +63,7 @@ def render_report(record: RunRecord) -> str:
         "race": race_chart(record.looks, summary.needed),
         "scores": charts.score_chart(record.steps, record.candidates, winner),
         "tree": tree_chart(record.candidates, winner),
-        "runs": diff.fold(lines),
-        "line_counts": diff.line_counts(lines),
+        "parts": _parts(record),
         "candidates": shown,
         "folded_candidates": folded,
         "row_tables": _row_tables(record),
@@ -85,6 +83,16 @@ def _split_candidates(
     folded = [c for c in candidates if c.status in REFUSED and c.label != winner]
     hidden = {c.label for c in folded}
     return [c for c in candidates if c.label not in hidden], folded
+
+
+def _parts(record: RunRecord) -> list[dict[str, Any]]:
+    """Give each prompt before and after; one without a name where there is one only."""
+    parts = record.parts or (PartLine("", record.seed_text, record.best_text),)
+    found = []
+    for part in parts:
+        lines = diff.diff_lines(part.seed_text, part.best_text)
+        found.append({"part": part, "runs": diff.fold(lines), "line_counts": diff.line_counts(lines)})
+    return found
 
 
 def _row_tables(record: RunRecord) -> list[dict[str, Any]]:

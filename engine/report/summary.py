@@ -119,6 +119,10 @@ def _difference(record: RunRecord) -> Fact:
 def _prompt(result: Mapping[str, Any], status: str) -> Fact:
     uri = section(result, "prompt").get("uri")
     whose = "the new version" if status == "promoted" else "the current version, unchanged"
+    listed = result.get("prompts")
+    if not uri and isinstance(listed, list) and len(listed) > 1:
+        found = [str(one["uri"]) for one in listed if isinstance(one, Mapping) and one.get("uri")]
+        uri, whose = ", ".join(found), f"{whose}, of a program's {len(listed)} prompts"
     return Fact("Prompt", str(uri), whose, code=True) if uri else Fact("Prompt", "No URI", "not in a prompt registry")
 
 

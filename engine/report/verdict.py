@@ -103,6 +103,7 @@ def _evidence(record: RunRecord, holdout: Mapping[str, Any], *, sure: bool) -> I
             f"The rows were looked at {looks} times. The {confidence} confidence holds over all looks and all "
             "candidates together."
         )
+    yield from _noise(holdout)
     unscored = section(holdout, "unscored")
     if any(unscored.values()):
         yield (
@@ -117,6 +118,22 @@ def _evidence(record: RunRecord, holdout: Mapping[str, Any], *, sure: bool) -> I
             f"Of {len(record.slices)} slices {len(worse) or 'none'} {'is' if len(worse) < 2 else 'are'} worse with "
             "confidence."
         )
+
+
+def _noise(holdout: Mapping[str, Any]) -> Iterator[str]:
+    if "judge_noise" in holdout and holdout["judge_noise"] is None:
+        yield (
+            "The judges' noise was never measured (promptmill judge-check does it): the interval knows of it what "
+            "these rows show."
+        )
+    found = section(holdout, "judge_noise")
+    if finite(found.get("sd")):
+        allowed = (
+            "these rows happened to differ by less than such noise alone makes them, so the interval was widened for it"
+            if found.get("widened")
+            else "the spread of these rows holds it, so the interval does, too"
+        )
+        yield f"The judges' noise gives one row's score a standard deviation of {score(found.get('sd'))}; {allowed}."
 
 
 def _tests(record: RunRecord, holdout: Mapping[str, Any]) -> Iterator[Test]:

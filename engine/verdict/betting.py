@@ -3,9 +3,9 @@
 A gambler who starts with 1 and stakes a fixed share of what it has on each row's difference being above ``minimum``
 can't get rich where that is false: the chance that it ever holds ``1 / a`` is at most ``a``, whenever and however often
 one looks (Ville's inequality). Its wealth is therefore a p-value that stays valid under any rule for stopping, for
-differences of any shape within -1 and 1 (ties, skew, few rows), and inverted over ``minimum`` a confidence sequence
-(Waudby-Smith and Ramdas, Estimating means of bounded random variables by betting, JRSS B 86(1), 2024,
-arXiv 2010.09686, sections 4 and B.5; Ville, 1939).
+differences of any shape within -1 and 1 (ties, skew, few rows, judges' noise), and inverted over ``minimum`` a
+confidence sequence (Waudby-Smith and Ramdas, Estimating means of bounded random variables by betting, JRSS B 86(1),
+2024, arXiv 2010.09686, sections 4 and B.5; Ville, 1939).
 
 The stakes are a mixture: the capital is spread over 24 constant shares, and what each has at the end is added up.
 That costs a little against the best share in hindsight, and makes the wealth depend on the groups of equal differences

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from engine.statistics import Differences, bootstrap_interval, bootstrap_p_value, sign_flip_p_value
+from engine.statistics import Differences, bootstrap_interval, bootstrap_p_value, sign_flip_p_value, skewed_p_value
 from engine.verdict.betting import anytime_p_value, confidence_sequence
 
 # The share of alpha that pays for stopping early. Simulated for a difference of 5 points: with a tenth 16 % of 10,000
@@ -75,10 +75,12 @@ class Level:
     def _fixed_p_value(self, claim: Claim) -> float:
         if not claim.excess > 0:
             return 1.0
-        flips = sign_flip_p_value(claim.differences.guarded(claim.minimum), minimum=claim.minimum, seed=self.seed)
-        if flips > self.alpha:
-            return flips  # not shown, whatever the bootstrap says
-        return max(flips, bootstrap_p_value(claim.differences, minimum=claim.minimum, seed=self.seed))
+        found = sign_flip_p_value(claim.differences.guarded(claim.minimum), minimum=claim.minimum, seed=self.seed)
+        if not claim.differences.balances(claim.minimum):
+            found = max(found, skewed_p_value(claim.differences, minimum=claim.minimum))
+        if found > self.alpha:
+            return found  # not shown, whatever the bootstrap says
+        return max(found, bootstrap_p_value(claim.differences, minimum=claim.minimum, seed=self.seed))
 
     def interval(self, claim: Claim, *, last: bool, among: int = 1) -> tuple[float, float]:
         """Return the interval that belongs to the p-value: each of ``among`` such intervals holds at once."""

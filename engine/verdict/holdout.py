@@ -6,7 +6,6 @@ run that is gone on with finds its earlier rounds in the ledger.
 
 from __future__ import annotations
 
-import math
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,11 +16,13 @@ from pyspark.sql import DataFrame
 from engine.coverage import covered
 from engine.evaluate import Evaluation
 from engine.gate import BETTER, NO_WORSE, RaceEnd, deciding
+from engine.judge_noise import noise_variance
 from engine.record import LookLine
 from engine.settings import GateSettings
 from engine.statistics import Differences
 from engine.verdict.claims import Claim, Level
 from engine.verdict.gathered import SOURCE, Gathered
+from engine.verdict.look_lines import look_line, race_told, tryout_told
 from engine.verdict.race import Look, Race, Standing, look_sizes
 from engine.verdict.rounds import Rounds, place
 from engine.verdict.slices import are_seen, rows_to_see
@@ -73,9 +74,10 @@ class RaceForm:
 class HoldoutRace:
     """A race of ``challengers`` (best first by val) against ``seed`` over at most ``rows`` rows of ``holdout``.
 
-    ``allowance`` is asked before each round. ``source_scores`` returns, for rows, a frame of ``row_id`` and ``score``
-    of the recorded answers; without it ``no_worse`` can't be asked. ``labels`` name the challengers to people. Counts
-    the pairs that it asks in the evaluation's ``usage``.
+    ``allowance`` is asked before each round. ``source_scores`` returns, for rows, a frame of ``row_id``, ``score`` and
+    ``output`` of the recorded answers; without it ``no_worse`` can't be asked. ``labels`` name the challengers to
+    people. Counts the pairs that it asks in the evaluation's ``usage``. Allows for the noise of judges that was
+    measured under the evaluation's storage root.
     """
 
     evaluation: Evaluation
@@ -101,14 +103,14 @@ class HoldoutRace:
         rounds = self._rounds()
         level = self._level(rounds)
         race = Race([prompt.candidate_id for prompt in self.challengers], level, planned_rows=rounds.planned)
-        found = Gathered()
+        found = self._gathered()
         lines: list[LookLine] = []
         for look, asked in self._looks(race, rounds, found):  # noqa: B007 - the last is used below
             standing = race.after(look)
-            lines.append(self._line(look, standing, level, self._claim(BETTER, found, standing.leader)))
+            lines.append(look_line(look, standing, level, self._claim(BETTER, found, standing.leader), self.labels))
             if standing.answer is not None:
                 break
-            self._tell(lines[-1], rounds.planned)
+            self.evaluation.progress.tell(race_told(lines[-1], rounds.planned))
         leader = next(prompt for prompt in self.challengers if prompt.candidate_id == standing.leader)
         end = self._end(look, standing, level, found, rounds.planned, lines)
         return RaceOutcome(end, leader, found.result, asked, self._not_asked(rounds, found))
@@ -118,22 +120,27 @@ class HoldoutRace:
         rounds = self._rounds()
         level = self._level(rounds)
         tryout = Tryout([prompt.candidate_id for prompt in self.challengers], level, planned_rows=rounds.planned)
-        found = Gathered()
+        found = self._gathered()
         lines: dict[str, list[LookLine]] = {name: [] for name in tryout.active}
         ends: dict[str, RaceEnd] = {}
         for look, asked in self._looks(tryout, rounds, found):  # noqa: B007 - the last is used below
             for name, standing in tryout.after(look).items():
-                lines[name].append(self._line(look, standing, level, self._claim(BETTER, found, name)))
+                claim = self._claim(BETTER, found, name)
+                lines[name].append(look_line(look, standing, level, claim, self.labels))
                 if standing.answer is not None:
                     ends[name] = self._end(look, standing, level, found, rounds.planned, lines[name])
             if not tryout.active:
                 break
-            self._tell_each([lines[name][-1] for name in look.claims], rounds.planned)
+            told = tryout_told({name: lines[name][-1] for name in look.claims}, set(ends), rounds.planned)
+            self.evaluation.progress.tell(told)
         return TryoutOutcome(ends, found.result, asked, self._not_asked(rounds, found))
 
     def _rounds(self) -> Rounds:
         sizes = [self.rows] if self.form.one_look else look_sizes(self.rows)
         return place(self.holdout, self.holdout_rows, sizes)
+
+    def _gathered(self) -> Gathered:
+        return Gathered(noise_variance(self.evaluation.storage, self.evaluation.mix))
 
     def _level(self, rounds: Rounds) -> Level:
         return Level(self.settings.alpha, rounds.looks, rounds.largest_weight, self.rng_seed)
@@ -197,8 +204,17 @@ class HoldoutRace:
             for name in (BETTER, NO_WORSE)
             if (claim := self._claim(name, found, standing.leader)) is not None
         }
-        cut_short, source = look.cut_short, found.source_score
-        return RaceEnd(standing, level, claims, look.last, planned, tuple(lines), source, cut_short=cut_short)
+        return RaceEnd(
+            standing,
+            level,
+            claims,
+            look.last,
+            planned,
+            tuple(lines),
+            found.source_score,
+            cut_short=look.cut_short,
+            judge_noise=found.judge_noise,
+        )
 
     def _source(self, rows: DataFrame) -> DataFrame | None:
         return self.source_scores(rows) if self.source_scores is not None else None
@@ -220,34 +236,3 @@ class HoldoutRace:
         gains = {one: found.differences(one, self.seed.candidate_id).mean for one in race.active}
         duels = {pair: Claim(found.differences(*pair), 0.0) for pair in permutations(race.active, 2)}
         return Look(rows, gains, claims, duels, last=last)
-
-    def _line(self, look: Look, standing: Standing, level: Level, claim: Claim | None) -> LookLine:
-        leader, gain = standing.leader, look.gains[standing.leader]
-        interval = None
-        if claim is not None and claim.differences.rows:
-            interval = level.interval(claim, last=look.last, among=standing.at_once or standing.among)
-        names = {self.labels.get(one, one[:12]): why for one, why in standing.dropped.items()}
-        return LookLine(
-            rows=look.rows,
-            leader=self.labels.get(leader, leader[:12]),
-            difference=None if math.isnan(gain) else gain,
-            p_value=standing.p_value,
-            racing=len(look.claims),
-            interval=interval,
-            dropped=names,
-        )
-
-    def _tell(self, line: LookLine, planned: int) -> None:
-        shown = "unknown" if line.difference is None else f"{line.difference:+.3f}"
-        left = "".join(f"; {name} is out: {why}" for name, why in line.dropped.items())
-        self.evaluation.progress.tell(
-            f"race: {line.rows:,} of {planned:,} holdout rows, {line.leader} leads by {shown}{left}"
-        )
-
-    def _tell_each(self, lines: Sequence[LookLine], planned: int) -> None:
-        told = []
-        for line in lines:
-            shown = "unknown" if line.difference is None else f"{line.difference:+.3f}"
-            ended = "".join(f" ({why})" for why in line.dropped.values())
-            told.append(f"{line.leader} {shown}{ended}")
-        self.evaluation.progress.tell(f"{lines[0].rows:,} of {planned:,} rows: {', '.join(told)}")

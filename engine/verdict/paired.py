@@ -50,12 +50,17 @@ def difference() -> Column:
     return F.round(F.col("best_score") - F.col("seed_score"), DECIMALS).alias("d")
 
 
-def differences_of(groups: Sequence[Any]) -> Differences:
-    """Make differences of groups with ``d``, ``weight`` and ``count``."""
+def differences_of(groups: Sequence[Any], *, noise: float = 0.0) -> Differences:
+    """Make differences of groups with ``d``, ``weight`` and ``count``.
+
+    With ``noise``, the variance that judges' noise gives the difference of two texts' scores, groups say in ``apart``
+    how many of their rows have two texts: one text is judged once, and its noise cancels.
+    """
     return Differences(
         np.array([g["d"] for g in groups], dtype=np.float64),
         np.array([g["weight"] for g in groups], dtype=np.float64),
         np.array([g["count"] for g in groups], dtype=np.int64),
+        noise * sum(float(g["weight"]) ** 2 * (g["apart"] or 0) for g in groups) if noise else 0.0,
     )
 
 

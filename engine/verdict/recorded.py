@@ -10,6 +10,7 @@ from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
 from engine.errors import ConfigError
 from engine.evaluate import Evaluation
+from engine.given_answers import score_column
 from udfs.allowance import Allowance
 from udfs.scorers.protocol import Judge, Score, Subject, Weighted
 
@@ -53,16 +54,21 @@ class RecordedAnswers:
         return cls(replace(evaluation, mix=mix), allowance) if _any_recorded(rows) else None
 
     def scores(self, rows: DataFrame) -> DataFrame:
-        """Return ``row_id`` and ``score`` of the rows that hold a recorded answer.
+        """Return ``row_id``, ``score`` and ``output`` of the rows that hold a recorded answer.
 
         Raises:
             EvaluationError: the job failed.
         """
         recorded = rows.where(_recorded().isNotNull())
-        scored = self.evaluation.given(
-            recorded, _recorded(), name="recorded", total=recorded.count(), allowance=self.allowance()
+        scored = score_column(
+            self.evaluation,
+            recorded,
+            _recorded(),
+            name="recorded",
+            total=recorded.count(),
+            allowance=self.allowance(),
         )
-        return scored.select("row_id", "score")
+        return scored.select("row_id", "score", "output")
 
 
 def check_recorded(rows: DataFrame, question: str) -> None:

@@ -21,9 +21,18 @@ def holdout_section(verdict: Verdict, *, improved: bool) -> dict[str, Any]:
         "min_improvement": verdict.findings[BETTER].minimum,
         "rows_planned": verdict.planned_rows,
         "more_rows": verdict.more_rows if improved else None,
+        "judge_noise": _judge_noise(verdict),
         "unscored": dict(zip(("seed", "best"), verdict.unscored, strict=True)),
         "no_worse": no_worse_section(verdict.findings.get(NO_WORSE), verdict.source_score) if improved else None,
     }
+
+
+def _judge_noise(verdict: Verdict) -> dict[str, Any] | None:
+    """What noise the intervals allow for: ``sd`` of one row's score; ``None`` where a judge was never measured."""
+    if verdict.judge_noise is None:
+        return None
+    widened = any(found.widened for found in verdict.findings.values())
+    return {"sd": rounded(math.sqrt(verdict.judge_noise)), "widened": widened}
 
 
 def no_worse_section(found: Finding | None, source_score: float | None) -> dict[str, Any] | None:

@@ -8,7 +8,8 @@ import mlflow
 import planted_world as world
 import pytest
 
-from engine.collect import collect, estimate_collect
+from engine.collect import collect
+from engine.collect_estimate import estimate_collect
 from engine.collected import CollectedRows
 from engine.config import AppConfig
 from engine.errors import ConfigError, CoverageError, EvaluationError, InputError

@@ -8,7 +8,8 @@ import pytest
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
 from engine.errors import InputError
-from engine.evaluate import Evaluation, summarize
+from engine.evaluate import Evaluation
+from engine.result_frame import summarize
 from engine.rows import rows_from_records
 from engine.scripted_endpoint import Reply, ScriptedEndpoint
 from engine.storage import Storage

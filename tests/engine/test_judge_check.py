@@ -8,8 +8,9 @@ import judge_world as judges
 import planted_world as world
 import pytest
 
+from engine import judge_noise
 from engine.errors import CoverageError, InputError
-from engine.judge_check import doubts, measured, noise_variance, prepare
+from engine.judge_check import doubts, noise_variance, prepare
 from engine.scripted_endpoint import Reply, ScriptedEndpoint
 from engine.storage import Storage
 from udfs.endpoint import Endpoint
@@ -213,7 +214,7 @@ def test_noise_kept_by_the_first_version_is_found(tmp_path):
     """The file of format 1 loads for ever; one of a later format, or a broken one, is as good as none."""
     judge = build_mix([{"judge": "equivalence"}], Endpoint("judge"))
     storage = Storage(str(tmp_path), str(tmp_path))
-    measured.keep(storage, judge[0].scorer, answers=3, self_agreement=1.0, noise_variance=0.0)
+    judge_noise.keep(storage, judge[0].scorer, answers=3, self_agreement=1.0, noise_variance=0.0)
     (path,) = (tmp_path / "judges" / "v1").iterdir()
     first = (
         '{"format": 1, "endpoint_id": "e", "judge_id": "j", "answers": 200, "self_agreement": 0.9, '

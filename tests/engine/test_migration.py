@@ -10,7 +10,7 @@ import pytest
 
 from engine.config import AppConfig
 from engine.scripted_endpoint import ScriptedEndpoint
-from udfs.program import current_prompt
+from udfs.in_place import current_prompt
 from udfs.scorers import FunctionScorer
 
 

@@ -58,6 +58,17 @@ def test_bad_input_is_told_with_its_place_and_nothing_is_called(change, told, tm
         assert part in done.stderr
 
 
+def test_a_program_is_looked_for_in_the_folder_of_the_command(tmp_path):
+    """Its module is imported there; what it raises meanwhile is told without a traceback, and nothing is called."""
+    (tmp_path / "my_agent.py").write_text("raise OSError('the disk of my agent is full')")
+    text = world.config_text(tmp_path, target_url="http://127.0.0.1:1", reflection_url="http://127.0.0.1:1")
+    (tmp_path / "config.yaml").write_text(text.replace("      agent:", "      predict_fn: my_agent:run\n      agent:"))
+    done = run("optimize", "--config", "config.yaml", "--dry-run", cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert "OSError: the disk of my agent is full" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_missing_files_are_told(tmp_path):
     """A configuration or a run that is not there is named."""
     done = run("optimize", "--config", "nowhere.yaml", cwd=tmp_path)

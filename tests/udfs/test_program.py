@@ -6,19 +6,18 @@ import time
 import urllib.request
 from dataclasses import dataclass, replace
 
-import cloudpickle
 import pytest
+from program_runs import items, run
 
 from engine.scripted_endpoint import Reply, ScriptedEndpoint
 from udfs.endpoint import Limits
 from udfs.errors import ErrorKind, InputError, PromptFailure
+from udfs.in_place import current_prompt, in_place
 from udfs.ledger import LedgerLocation
 from udfs.plan import EvaluationPlan
-from udfs.program import Program, current_prompt, in_place
+from udfs.program import Program
 from udfs.prompt import Prompt
 from udfs.prompt_set import PromptSet
-from udfs.records import canonical_json, row_id
-from udfs.rollout import Item
 from udfs.scorers import build_mix
 from udfs.task import evaluate_stream
 
@@ -52,27 +51,6 @@ def candidate(number):
             "act": Prompt.parse(f"a{number} {{{{plan}}}}"),
         }
     )
-
-
-def items(prompts, words):
-    return [
-        Item(prompt.candidate_id, row_id({"word": word}), canonical_json({"word": word}), '{"expected_response": "x"}')
-        for word in words
-        for prompt in prompts
-    ]
-
-
-def run(folder, program, prompts, words, *, evaluation_id="e1"):
-    plan = EvaluationPlan(
-        endpoint=program,
-        prompts={prompt.candidate_id: prompt for prompt in prompts},
-        mix=build_mix(["exact_match"], None),
-        ledger=LedgerLocation(str(folder)),
-        evaluation_id=evaluation_id,
-        run_id="run",
-    )
-    plan = cloudpickle.loads(cloudpickle.dumps(plan))
-    return [rollout for batch in evaluate_stream(plan, [items(prompts, words)]) for rollout in batch]
 
 
 def echo(call):

@@ -285,6 +285,7 @@ def raced() -> RunRecord:
         "min_improvement": 0.0,
         "rows_planned": 10_004,
         "more_rows": None,
+        "judge_noise": {"sd": 0.158114, "widened": False},
         "unscored": {"seed": 2, "best": 1},
         "no_worse": {
             "margin": 0.02,
@@ -325,6 +326,7 @@ def unsure() -> RunRecord:
         "answer": "need more data",
         "rows_planned": 480,
         "more_rows": 1480,
+        "judge_noise": None,
         "no_worse": None,
     }
     return replace(

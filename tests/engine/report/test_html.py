@@ -186,6 +186,7 @@ def test_each_status_has_its_heading(status, word):
                 "1,331 rows that no search stage has seen were scored with both prompts, of 10,004",
                 "looked at 7 times",
                 "2 rows could not be scored with the seed prompt and 1 with the best one",
+                "one row's score a standard deviation of 0.158; the spread of these rows holds it",
                 "won 161 rows and lost 93",
                 "Of 3 slices none is worse with confidence.",
                 "The gain is at least +0.004 with 95% confidence",
@@ -195,7 +196,14 @@ def test_each_status_has_its_heading(status, word):
                 "c8: worse than the leader, with confidence",
             ),
         ),
-        ("unsure", ("These rows can't tell", "About 1,480 more rows would settle it, with a chance of 80%")),
+        (
+            "unsure",
+            (
+                "These rows can't tell",
+                "About 1,480 more rows would settle it, with a chance of 80%",
+                "The judges' noise was never measured (promptmill judge-check does it)",
+            ),
+        ),
         (
             "blocked",
             (

@@ -9,7 +9,8 @@ from search_bench import run_search
 
 from engine.scripted_endpoint import ScriptedEndpoint
 from engine.search.ending import End
-from udfs.program import Program, current_prompt
+from udfs.in_place import current_prompt
+from udfs.program import Program
 from udfs.prompt import Prompt
 from udfs.prompt_set import PromptSet
 

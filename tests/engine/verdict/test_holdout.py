@@ -87,6 +87,7 @@ def test_a_clear_gain_is_known_after_the_first_round(race_of):
     race, target, _ = race_of([GOOD, USELESS])
     found = race.run()
     assert (found.end.standing.answer, found.leader) == (Answer.PROMOTE, GOOD)
+    assert found.end.judge_noise == 0.0
     asked = found.end.looks[0].rows
     assert 90 < asked < 160
     assert len(target.calls) == 3 * asked == found.result.count()

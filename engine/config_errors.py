@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from engine.config_sections import DATASET_SOURCES
 from engine.yaml_source import YamlSource
 
 # Returns the keys that may stand under a key path.
@@ -39,7 +40,7 @@ def _explain(error: Any, source: YamlSource, known_keys: KnownKeys) -> tuple[str
         hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
         return where, key, f" is not a known key; {hint}"
     if error["type"] == "missing":
-        mend = "give one of name, table, path, traces or data" if location[-1] == "dataset" else "add it"
+        mend = f"give one of {DATASET_SOURCES}" if location[-1] == "dataset" else "add it"
         return where, key, f" is missing; {mend}"
     value = error.get("input")
     # A literal key is a mistake, but it may well be a real key: it is never repeated.

@@ -223,13 +223,32 @@ class AgentModel(Settings):
     prompt: PromptModel | str | None = None
 
 
-class TracesModel(Settings):
-    """MLflow traces as a source of rows."""
+class TraceReadingModel(Settings):
+    """How the prompt's calls are found in traces of whole applications; see :class:`udfs.trace_rows.TraceReading`."""
+
+    match: Literal["auto", "root", "linked", "template"] = "auto"
+    include: list[Literal["errors", "truncated", "negative"]] = Field(default_factory=list)
+    span: str | None = Field(default=None, min_length=1)
+    feedback: list[str] = Field(default_factory=list)
+    filter: str | None = None
+    max_traces: int | None = Field(default=None, ge=1)
+
+
+class TracesModel(TraceReadingModel):
+    """MLflow traces as a source of rows; ``filter`` is MLflow's."""
 
     experiment: str | None = None
     run_id: str | None = None
-    filter: str | None = None
-    max_traces: int | None = Field(default=None, ge=1)
+
+
+class TraceTableModel(TraceReadingModel):
+    """A table of traces or of a serving endpoint's requests as a source of rows; ``filter`` is a condition in SQL."""
+
+    name: str = Field(min_length=1)
+
+
+_SOURCES = ("table", "path", "traces", "trace_table", "inference_table", "data")
+DATASET_SOURCES = "name, table, path, traces, trace_table, inference_table or data"
 
 
 class DatasetModel(Settings):
@@ -239,15 +258,20 @@ class DatasetModel(Settings):
     table: str | None = None
     path: str | None = None
     traces: TracesModel | None = None
+    trace_table: TraceTableModel | None = None
+    inference_table: TraceTableModel | None = None
     data: list[dict[str, Any]] | None = None
+
+    @field_validator("trace_table", "inference_table", mode="before")
+    @classmethod
+    def _by_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _one_source(self) -> DatasetModel:
-        given = [key for key in ("table", "path", "traces", "data") if getattr(self, key) is not None]
+        given = [key for key in _SOURCES if getattr(self, key) is not None]
         if len(given) > 1 or not (given or self.name):
-            raise ValueError(
-                f"names {' and '.join(given) or 'no source'}; give one of name, table, path, traces or data"
-            )
+            raise ValueError(f"names {' and '.join(given) or 'no source'}; give one of {DATASET_SOURCES}")
         return self
 
 

@@ -106,7 +106,7 @@ def answer_of(outputs: Any) -> Answer | None:
     if isinstance(outputs, str):
         return Answer(outputs)
     if isinstance(outputs, list) and outputs:
-        return answer_of(outputs[-1])
+        return _streamed(outputs) or answer_of(outputs[-1])
     if not isinstance(outputs, Mapping):
         return None
     for key, found in (
@@ -127,6 +127,17 @@ def _choice(_: Mapping[str, Any], choices: Any) -> Answer | None:
         return None
     spoken = _spoken(first["message"]) if isinstance(first.get("message"), Mapping) else _spoken(first)
     return _with(spoken, cut=_is_cut(first))
+
+
+def _streamed(chunks: Sequence[Any]) -> Answer | None:
+    """A chat completion that came in parts, each a list of choices with a ``delta``."""
+    choices = [_first(chunk["choices"]) for chunk in chunks if isinstance(chunk, Mapping) and chunk.get("choices")]
+    deltas = [c["delta"] for c in choices if isinstance(c, Mapping) and isinstance(c.get("delta"), Mapping)]
+    if not deltas:
+        return None
+    text = "".join(delta["content"] for delta in deltas if isinstance(delta.get("content"), str))
+    tools = any(delta.get("tool_calls") for delta in deltas)
+    return Answer(text or None if tools else text, any(_is_cut(choice) for choice in choices), tools)
 
 
 def _generation(_: Mapping[str, Any], generations: Any) -> Answer | None:

@@ -114,7 +114,8 @@ class Trace:
     @classmethod
     def of(cls, info: Mapping[str, Any], spans: Iterable[Mapping[str, Any]]) -> Trace:
         """Make a trace of ``info``, as MLflow's ``TraceInfo.to_dict`` or a table's columns have it, and its spans."""
-        made = tuple(TracedSpan.of(span) for span in spans)
+        # Once each: tables that are written at least once may hold a span twice.
+        made = tuple({span.span_id or number: span for number, span in enumerate(map(TracedSpan.of, spans))}.values())
         state = info.get("state") or info.get("status")
         root = next((span for span in made if span.parent_id is None), None)
         said = [Said.of(one) for one in info.get("assessments") or () if isinstance(one, Mapping)]

@@ -189,14 +189,22 @@ def prepare(
     marks = fingerprint(settings, seed, target=target)
     state = RunState.open(run_dir or default_run_dir(app, settings.name), marks)
     storage = Storage.at(app.storage.root, state.run_dir)
+    told, used = progress or Progress(), reuse or Reuse()
     # A program fills its prompt in itself, and with what it likes.
-    rows = load_rows(session, settings.dataset, storage, frozenset() if is_program else seed.variables)
+    rows = load_rows(
+        session,
+        settings.dataset,
+        storage,
+        frozenset() if is_program else seed.variables,
+        prompt=None if is_program else seed,
+        prompt_name=settings.prompt.full_name,
+        tell=told.tell,
+    )
     rows = check_rows(rows, mix)
     check_recorded(rows, settings.gate.question)
     fingerprints = Fingerprints.of(rows, mix, target)
     check_goes_on(state.run_dir, fingerprints)
     split = split_rows(rows, settings.split, seed=settings.search.seed)
-    told, used = progress or Progress(), reuse or Reuse()
     return Migration(
         app, settings, seed, target, mix, reflection, session, storage, state, told, rows, split, fingerprints, used
     )

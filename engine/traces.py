@@ -6,7 +6,6 @@ one before it ended with, not by an offset: an offset is slower with each page, 
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections import Counter
@@ -184,8 +183,3 @@ def _experiment_id(traces: TracesModel) -> str:
         )
     return str(found.experiment_id)
 
-
-def source_identity(traces: TracesModel, reading: TraceReading) -> str:
-    """What must be the same for pages to be gone on with: where they come from, and how they are read."""
-    how = [sorted(reading.variables), reading.prompt_name, reading.templates]
-    return json.dumps([mlflow.get_tracking_uri(), traces.model_dump(mode="json"), how], sort_keys=True)

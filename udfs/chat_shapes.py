@@ -41,7 +41,7 @@ def messages_of(inputs: Any) -> list[dict[str, Any]] | None:
         return _of_mapping(inputs)
     if not isinstance(inputs, Sequence) or not inputs:
         return None
-    if len(inputs) == 1 and isinstance(inputs[0], str | list | tuple):
+    if len(inputs) == 1 and isinstance(inputs[0], str | list) and not _is_pair(inputs[0]):
         return messages_of(inputs[0])  # LangChain records batches, mostly of one
     found = [_message(item) for item in inputs]
     return None if any(message is None for message in found) else [message for message in found if message]
@@ -63,7 +63,7 @@ def _of_mapping(inputs: Mapping[str, Any]) -> list[dict[str, Any]] | None:
 
 
 def _message(item: Any) -> dict[str, Any] | None:
-    if isinstance(item, list | tuple) and len(item) == 2 and isinstance(item[0], str):  # noqa: PLR2004 - (role, text)
+    if _is_pair(item):
         return {"role": _ROLES.get(item[0], item[0]), "content": _text(item[1])}
     if not isinstance(item, Mapping):
         return None
@@ -78,6 +78,11 @@ def _message(item: Any) -> dict[str, Any] | None:
     if not isinstance(role, str) or not ("content" in body or "parts" in body or body.get("tool_calls")):
         return None
     return {"role": _ROLES.get(role.lower(), role.lower()), "content": _text(body.get("content", body.get("parts")))}
+
+
+def _is_pair(item: Any) -> bool:
+    """LangChain's short form of a message: role and text."""
+    return isinstance(item, list | tuple) and len(item) == 2 and item[0] in (*_ROLES, *_ROLES.values(), "user")  # noqa: PLR2004
 
 
 def _text(content: Any) -> str | None:

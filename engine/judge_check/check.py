@@ -255,7 +255,15 @@ def prepare(
     storage = Storage.at(app.storage.root, state.run_dir)
     wanted = frozenset() if is_program else frozenset().union(*(prompt.variables for prompt in prompts))
     judges = tuple(weighted for weighted in mix if isinstance(weighted.scorer, Judge))
-    every = check_rows(load_rows(session, settings.dataset, storage, wanted), judges)
+    every = load_rows(
+        session,
+        settings.dataset,
+        storage,
+        wanted,
+        prompt=None if is_program else seed,
+        prompt_name=settings.prompt.full_name,
+    )
+    every = check_rows(every, judges)
     labelled = labels_in_rows(every) + (labels_in_file(session, labels, every) if labels else [])
     named = [cast("Judge", weighted.scorer) for weighted in judges]
     for one in labelled:

@@ -5,9 +5,8 @@ import json
 import mlflow
 import pytest
 
-from engine.config_sections import TracesModel
-from engine.rows import rows_from_frame
-from engine.sources import _trace_pages, _traces
+from engine.config_sections import DatasetModel, TracesModel
+from engine.sources import load_rows
 from engine.storage import Storage
 from engine.trace_log import AnswerTrace, TraceLog
 

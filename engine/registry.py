@@ -48,17 +48,11 @@ def load(name: str, *, alias: str | None, version: int | None) -> Prompt:
     """
     uri = f"prompts:/{name}@{alias}" if alias else f"prompts:/{name}/{version}" if version else f"prompts:/{name}"
     try:
-        number = None if alias or version else newest_version(name)
-        if not (alias or version) and number is None:
-            raise ConfigError(_no_prompt(uri, "it has no version"))
-        return _loaded(uri if number is None else f"{uri}/{number}")
+        number = _at_alias(name, alias) if alias else version or newest_version(name)
+        found = number and mlflow.genai.load_prompt(f"prompts:/{name}/{number}", link_to_model=False)
     except MlflowException as error:
         raise ConfigError(_no_prompt(uri, error.message)) from error
-
-
-def _loaded(uri: str) -> Prompt:
-    found = mlflow.genai.load_prompt(uri, link_to_model=False)
-    if found is None:  # Unity Catalog's answer to an alias or a version that is not there
+    if not found:
         raise ConfigError(_no_prompt(uri, "there is no such version or alias"))
     return Prompt.parse(found.template)
 
@@ -68,6 +62,24 @@ def _no_prompt(uri: str, why: str) -> str:
         f"the prompt {uri} can't be loaded from the registry at {mlflow.get_registry_uri()}: {why}; give its template "
         "in the configuration, or mend the name"
     )
+
+
+def _at_alias(name: str, alias: str) -> int | None:
+    """The version that an alias points to; ``None`` where there is no such alias or prompt.
+
+    MLflow's own loading by an alias ends in an AttributeError where Unity Catalog has no such alias.
+
+    Raises:
+        MlflowException: the registry can't be asked.
+    """
+    try:
+        found = mlflow.MlflowClient().get_prompt_version_by_alias(name, alias)
+    except MlflowException as error:
+        # A database says INVALID_PARAMETER_VALUE of an alias that is not there.
+        if error.error_code in _MISSING or (not is_unity_catalog() and error.error_code == "INVALID_PARAMETER_VALUE"):
+            return None
+        raise
+    return int(found.version) if found else None
 
 
 def newest_version(name: str) -> int | None:
@@ -129,10 +141,16 @@ def load_file_or_uri(place: str) -> Prompt:
         ConfigError: it can't be read.
     """
     if place.startswith("prompts:/"):
+        name, at, alias = place.removeprefix("prompts:/").partition("@")
+        if at:
+            return load(name, alias=None if alias == "latest" else alias, version=None)
         try:
-            return _loaded(place)
+            found = mlflow.genai.load_prompt(place, link_to_model=False)
         except MlflowException as error:
             raise ConfigError(f"the prompt {place} can't be loaded: {error.message}; check the URI") from error
+        if not found:
+            raise ConfigError(_no_prompt(place, "there is no such version"))
+        return Prompt.parse(found.template)
     try:
         with open(place, encoding="utf-8") as file:  # noqa: PTH123 - a user's path, read whole
             return Prompt.parse(file.read())
@@ -226,10 +244,7 @@ def _move(aliases: Sequence[str], prompts: Sequence[RegisteredPrompt]) -> None:
     try:
         for alias in aliases:
             for one in prompts:
-                before = mlflow.genai.load_prompt(
-                    f"prompts:/{one.name}@{alias}", allow_missing=True, link_to_model=False, cache_ttl_seconds=0
-                )
-                moved.append((one.name, alias, int(before.version) if before else None))
+                moved.append((one.name, alias, _at_alias(one.name, alias)))
                 mlflow.genai.set_prompt_alias(name=one.name, alias=alias, version=one.version)
     except Exception:
         for name, alias, version in moved:

@@ -1,17 +1,20 @@
-"""Traces of a tracking server as records: paged by time, read by several threads, written page by page.
+"""Traces of a tracking server as records: paged by time, read by several processes, written page by page.
 
-The driver holds as many pages as it has threads, whatever the store holds. A page is asked for by the time that the
-one before it ended with, not by an offset: an offset is slower with each page, and moves when new traces arrive.
+The driver holds what MLflow knows of some pages of traces without their spans, whatever the store holds. A page is asked
+for by the time that the one before it ended with, not by an offset: an offset is slower with each page, and moves when
+new traces arrive.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from typing import Any
+from itertools import chain, islice
+from queue import SimpleQueue
 
 import mlflow
 from mlflow.exceptions import MlflowException
@@ -19,19 +22,20 @@ from mlflow.exceptions import MlflowException
 from engine.config_sections import TracesModel
 from engine.errors import ConfigError, InputError
 from engine.trace_pages import Cursor, PageFolder
+from engine.trace_worker import Page, PageReader, PageReaderHere, PageReaderProcess, is_database
 from udfs.trace_rows import TraceReading
-from udfs.traced import Trace
 
 log = logging.getLogger(__name__)
 
 # The tracking server hands out at most so many traces a page.
 PAGE = 500
-# Pages that are read at once. What a store on this machine costs is Python's own time, which threads share; those of a
-# server wait. SQLAlchemy's pool has 15 connections, and MLflow takes two for some calls.
+# Pages that this process reads at once where it is not worth starting others: a server's answers overlap that way.
 _THREADS = 4
+# From so many pages on, processes are started: each takes some two seconds to import MLflow.
+_PAGES_FOR_PROCESSES = 8
+# Processes of one machine; a server is asked by no more than that, and a database's locks by no more either.
+_MOST_PROCESSES = 8
 _TELL_EVERY_S = 5.0
-# Where the spans are, in MLflow's words: in the tracking store itself.
-_LOCATION_TAG, _IN_STORE = "mlflow.trace.spansLocation", "TRACKING_STORE"
 
 
 def read_traces(
@@ -49,41 +53,70 @@ def read_traces(
     cursor = folder.resume()
     if cursor.done:
         return folder.left_out()
-    experiment_id = _experiment_id(traces)
-    began, told, before = time.monotonic(), time.monotonic(), cursor.traces
-    pages = _pages(traces, experiment_id, cursor)
-    running: dict[Future[None], int] = {}
-    seen = before
-    with ThreadPoolExecutor(_THREADS, thread_name_prefix="promptmill-traces") as pool:
+    try:
+        pages = _pages(traces, _experiment_id(traces), cursor)
+        first = list(islice(pages, _PAGES_FOR_PROCESSES))
+        readers = _readers(reading, folder, many=len(first) == _PAGES_FOR_PROCESSES)
         try:
-            while True:
-                page = next(pages, None)
-                if page is not None:
-                    infos, after = page
-                    running[pool.submit(_read_page, infos, reading, folder, after)] = len(infos)
-                if not running:
-                    break
-                if page is None or len(running) > _THREADS:
-                    for future in wait(running, return_when=FIRST_COMPLETED).done:
-                        future.result()
-                        seen += running.pop(future)
-                if time.monotonic() - told > _TELL_EVERY_S:
-                    told = time.monotonic()
-                    tell(f"{seen} traces read, {(seen - before) / (told - began):.0f}/s")
-        except MlflowException as error:
-            raise InputError(
-                f"dataset.traces can't be read from MLflow at {mlflow.get_tracking_uri()}: {error.message}; check the "
-                f"filter {traces.filter!r}, the run_id and the tracking URI"
-            ) from error
+            seen = _read_all(chain(first, pages), readers, cursor.traces, tell)
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            for reader in readers:
+                reader.close()
+    except MlflowException as error:
+        raise InputError(
+            f"dataset.traces can't be read from MLflow at {mlflow.get_tracking_uri()}: {error.message}; check the "
+            f"filter {traces.filter!r}, the run_id and the tracking URI"
+        ) from error
     folder.finish()
     tell(f"{seen} traces read")
     return folder.left_out()
 
 
-def _pages(traces: TracesModel, experiment_id: str, start: Cursor) -> Iterator[tuple[list[Any], Cursor]]:
-    """Yield pages of what MLflow knows of traces without their spans, newest first, and where each ends."""
+def _readers(reading: TraceReading, folder: PageFolder, *, many: bool) -> list[PageReader]:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    in_memory = is_database() and (":memory:" in mlflow.get_tracking_uri() or mlflow.get_tracking_uri() == "sqlite://")
+    if not many or cores == 1 or in_memory:
+        return [PageReaderHere(reading, folder)] * _THREADS
+    return [PageReaderProcess(reading, folder) for _ in range(min(cores, _MOST_PROCESSES))]
+
+
+def _read_all(pages: Iterator[Page], readers: list[PageReader], before: int, tell: Callable[[str], None]) -> int:
+    """Give each page to a reader that is free; return how many traces have been read in all."""
+    free: SimpleQueue[PageReader] = SimpleQueue()
+    for reader in readers:
+        free.put(reader)
+
+    def read(page: Page) -> int:
+        reader = free.get()
+        try:
+            reader.read(page)
+        finally:
+            free.put(reader)
+        return len(page.trace_ids)
+
+    began = told = time.monotonic()
+    seen = before
+    running: set[Future[int]] = set()
+    with ThreadPoolExecutor(len(readers), thread_name_prefix="promptmill-traces") as pool:
+        try:
+            while True:
+                page = next(pages, None)
+                if page is not None:
+                    running.add(pool.submit(read, page))
+                if not running:
+                    return seen
+                if page is None or len(running) > len(readers):
+                    ended, running = wait(running, return_when=FIRST_COMPLETED)
+                    seen += sum(future.result() for future in ended)
+                if time.monotonic() - told > _TELL_EVERY_S:
+                    told = time.monotonic()
+                    tell(f"{seen} traces read, {(seen - before) / (told - began):.0f}/s")
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _pages(traces: TracesModel, experiment_id: str, start: Cursor) -> Iterator[Page]:
+    """Yield pages of traces, newest first, each with where it ends; their spans have not been asked for yet."""
     client = mlflow.MlflowClient()
     cursor, token = start, None
     while traces.max_traces is None or cursor.traces < traces.max_traces:
@@ -108,7 +141,7 @@ def _pages(traces: TracesModel, experiment_id: str, start: Cursor) -> Iterator[t
             at_last = [info.trace_id for info in infos if info.request_time == last]
             known = cursor.at_until if last == cursor.until_ms else frozenset()
             cursor = Cursor(cursor.page + 1, cursor.traces + len(infos), last, known | frozenset(at_last))
-            yield infos, cursor
+            yield Page.of(infos, cursor)
         if not found.token:
             return
 
@@ -117,57 +150,6 @@ def _filter(traces: TracesModel) -> str | None:
     if traces.filter:
         return traces.filter
     return None if "errors" in traces.include else "attributes.status = 'OK'"
-
-
-def _read_page(infos: Sequence[Any], reading: TraceReading, folder: PageFolder, cursor: Cursor) -> None:
-    records: list[dict[str, Any]] = []
-    left_out: Counter[str] = Counter()
-    found = _with_spans(infos)
-    for one in found:
-        made, reason = reading.records(_plain(one))
-        records.extend(made)
-        if reason:
-            left_out[reason] += 1
-    if len(infos) > len(found):
-        left_out["spans that are not there (yet)"] += len(infos) - len(found)
-    folder.write(cursor, records, left_out)
-
-
-def _with_spans(infos: Sequence[Any]) -> list[Any]:
-    """Fetch the spans of a page: in one query where the store is a database that this process reads itself.
-
-    MLflow's own search fetches ten traces a query, which is the limit of Databricks.
-    """
-    from mlflow.tracing.client import TracingClient
-
-    client = TracingClient()
-    batch_get = getattr(client, "batch_get_traces", None)
-    if batch_get is None:  # an MLflow before 3.5
-        return [mlflow.MlflowClient().get_trace(info.trace_id) for info in infos]
-    direct = [info.trace_id for info in infos if info.tags.get(_LOCATION_TAG) == _IN_STORE]
-    if not _is_database():
-        direct = []
-    others = [info.trace_id for info in infos if info.trace_id not in set(direct)]
-    found = list(client.store.batch_get_traces(direct, None)) if direct else []
-    return found + (list(batch_get(others)) if others else [])
-
-
-def _is_database() -> bool:
-    return mlflow.get_tracking_uri().split(":", 1)[0].split("+", 1)[0] in {"sqlite", "mysql", "postgresql", "mssql"}
-
-
-def _plain(trace: Any) -> Trace:
-    info = trace.info
-    known = {
-        "trace_id": info.trace_id,
-        "state": str(getattr(info.state, "value", info.state)),
-        "request_time": info.request_time,
-        "tags": info.tags,
-        "trace_metadata": info.trace_metadata,
-        "assessments": [one.to_dictionary() for one in info.assessments or []],
-    }
-    # As dicts: MLflow builds OpenTelemetry's objects only for who asks for a span's properties, at ten times the cost.
-    return Trace.of(known, trace.data.to_dict()["spans"])
 
 
 def _experiment_id(traces: TracesModel) -> str:
@@ -182,4 +164,3 @@ def _experiment_id(traces: TracesModel) -> str:
             "check the name"
         )
     return str(found.experiment_id)
-

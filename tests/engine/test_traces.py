@@ -11,6 +11,7 @@ from mlflow.entities.span import Span
 from mlflow.tracing.client import TracingClient
 
 from benchmarks.traces.application import TEMPLATE, spans
+from engine import trace_worker
 from engine import traces as engine_traces
 from engine.config_sections import TracesModel
 from engine.errors import InputError
@@ -47,6 +48,7 @@ def experiment(tmp_path_factory):
 @pytest.fixture
 def pages(tmp_path, monkeypatch):
     monkeypatch.setattr(engine_traces, "PAGE", 7)
+    monkeypatch.setattr(engine_traces, "_PAGES_FOR_PROCESSES", 100)
     return PageFolder(Storage.at(str(tmp_path), str(tmp_path / "run")), "test")
 
 
@@ -71,34 +73,53 @@ def test_every_trace_is_read_once_in_pages_by_time(experiment, pages):
     assert json.loads(last["expectations"])["expected_response"] in {"billing", "delivery", "other"}
 
 
+def test_a_process_of_its_own_reads_what_this_one_reads(experiment, pages):
+    """From some thousand traces on; an error of its is the reading's, and so is its end."""
+    here, _ = read(pages, max_traces=14)
+    other = PageFolder(pages.storage, "process")
+    settings = TracesModel(experiment="application", max_traces=14)
+    reader = trace_worker.PageReaderProcess(READING, other)
+    try:
+        for page in engine_traces._pages(settings, experiment.experiment_id, other.resume()):
+            reader.read(page)
+        assert pq.read_table(other.path).to_pylist() == here
+        with pytest.raises(mlflow.exceptions.MlflowException, match="AttributeError"):
+            reader.read(None)
+        reader._process.kill()
+        with pytest.raises(mlflow.exceptions.MlflowException, match="ended"):
+            reader.read(None)
+    finally:
+        reader.close()
+
+
 def test_max_traces_takes_the_newest(experiment, pages):
     """Whatever the size of a page."""
     records, _ = read(pages, max_traces=10)
-    assert {json.loads(record["inputs"])["text"].rsplit("#")[-1] for record in records} == {str(n) for n in range(50, 60)}
+    assert {json.loads(record["inputs"])["text"].rsplit("#")[-1] for record in records} == {
+        str(n) for n in range(50, 60)
+    }
 
 
 def test_pages_that_were_written_are_not_read_again(experiment, pages, monkeypatch):
     """An interrupted reading goes on behind the last page before a gap, and a finished one reads nothing."""
     fetched = Counter()
-    whole = engine_traces._with_spans
+    whole = trace_worker._with_spans
     lock = threading.Lock()
 
-    def watched(infos):
+    def watched(page):
         with lock:
-            fetched.update(info.trace_id for info in infos)
+            fetched.update(page.trace_ids)
             if sum(fetched.values()) > 40:
                 raise mlflow.exceptions.MlflowException("the server went away")
-        return whole(infos)
+        return whole(page)
 
-    monkeypatch.setattr(engine_traces, "_with_spans", watched)
+    monkeypatch.setattr(trace_worker, "_with_spans", watched)
     with pytest.raises(InputError, match="the server went away"):
         read(pages)
     kept = ids_of(pq.read_table(pages.path).to_pylist())
     assert 0 < len(kept) <= 40
     again = Counter()
-    monkeypatch.setattr(
-        engine_traces, "_with_spans", lambda infos: again.update(info.trace_id for info in infos) or whole(infos)
-    )
+    monkeypatch.setattr(trace_worker, "_with_spans", lambda page: again.update(page.trace_ids) or whole(page))
     records, _ = read(pages)
     assert len(set(ids_of(records))) == len(records) == COUNT
     assert sum(again.values()) <= COUNT - 7

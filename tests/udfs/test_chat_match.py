@@ -144,7 +144,10 @@ CALLS = [{"id": "1", "function": {"name": "f", "arguments": "{}"}}]
         ({"candidates": [{"content": {"parts": [{"text": "ye"}]}, "finishReason": "MAX_TOKENS"}]}, Answer("ye", True)),
         ({"output": {"message": {"content": [{"text": "yes"}]}}, "stopReason": "end_turn"}, Answer("yes")),
         (
-            {"status": "incomplete", "output": [{"type": "message", "content": [{"type": "output_text", "text": "y"}]}]},
+            {
+                "status": "incomplete",
+                "output": [{"type": "message", "content": [{"type": "output_text", "text": "y"}]}],
+            },
             Answer("y", cut=True),
         ),
         ({"output": [{"type": "reasoning"}, {"type": "function_call", "name": "f"}]}, Answer(None, calls_tools=True)),

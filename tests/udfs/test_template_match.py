@@ -77,7 +77,7 @@ def test_values_are_told_exactly_where_there_is_one_way_to_read_them(literals, t
         ("{{q}}\n", "Why?", MISMATCH),
         ("  {{q}}", " x", MISMATCH),
         ("No variables. ", "No variables.", {}),
-        ("{\"x\": {{x}}}", '{"x": {"y": 1}}', {"x": '{"y": 1}'}),
+        ('{"x": {{x}}}', '{"x": {"y": 1}}', {"x": '{"y": 1}'}),
         ("{{a}} {{b}}", "{{b}} 1", {"a": "{{b}}", "b": "1"}),
     ],
 )

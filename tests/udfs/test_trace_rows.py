@@ -48,7 +48,9 @@ def expected(text, **expectations):
 
 def test_the_prompt_is_found_in_a_span_inside_and_its_answer_is_expected():
     """Not the application's own inputs and answer."""
-    one = trace(span("retrieve", "RETRIEVER", {"query": "q"}, []), call("Mail:\nHelp"), tags={"team": "a", "mlflow.x": "1"})
+    one = trace(
+        span("retrieve", "RETRIEVER", {"query": "q"}, []), call("Mail:\nHelp"), tags={"team": "a", "mlflow.x": "1"}
+    )
     [record], reason = READING.records(one)
     assert reason is None
     assert json.loads(record["inputs"]) == {"text": "Help"}
@@ -62,7 +64,9 @@ def test_a_root_span_with_the_variables_goes_before_what_can_be_recovered():
     one = trace(call("Mail:\nHelp"), root_inputs={"text": "own", "id": 1}, root_outputs="root's")
     assert values(READING, one) == [({"text": "own", "id": 1}, {"expected_response": "root's"})]
     assert values(replace(READING, match="template"), one) == expected("Help", expected_response="billing")
-    assert values(replace(READING, match="root"), trace(root_inputs={"x": 1})) == [({"x": 1}, {"expected_response": "done"})]
+    assert values(replace(READING, match="root"), trace(root_inputs={"x": 1})) == [
+        ({"x": 1}, {"expected_response": "done"})
+    ]
     assert values(replace(READING, match="root"), trace(root_inputs=["x"])) == trace_rows.NO_ROOT
 
 
@@ -79,7 +83,10 @@ def test_each_call_of_the_prompt_is_a_record_but_one_that_two_libraries_recorded
     [
         (trace(), trace_rows.NO_CALL),
         (trace(call("Other")), MISMATCH),
-        (trace(call("Mail:\na", outputs={"choices": [{"message": {"content": None, "tool_calls": [1]}}]})), trace_rows.TOOLS),
+        (
+            trace(call("Mail:\na", outputs={"choices": [{"message": {"content": None, "tool_calls": [1]}}]})),
+            trace_rows.TOOLS,
+        ),
         (trace(call("Mail:\na", finish="length")), trace_rows.CUT),
         (trace(call("Mail:\na", outputs={"what": 1})), trace_rows.NO_ANSWER),
         (trace(call("Mail:\na", status={"code": "STATUS_CODE_ERROR"})), trace_rows.FAILED),
@@ -116,13 +123,25 @@ def test_errors_truncated_and_rejected_answers_are_taken_when_asked_for():
 
 def feedback(value, *, name="helpful", source="HUMAN", who="ann", time="2", valid=True):
     source = {"source_type": source, "source_id": who}
-    return {"assessment_name": name, "source": source, "feedback": {"value": value}, "valid": valid, "last_update_time": time}
+    return {
+        "assessment_name": name,
+        "source": source,
+        "feedback": {"value": value},
+        "valid": valid,
+        "last_update_time": time,
+    }
 
 
 def expectation(value, *, name="expected_response", source="HUMAN", time="1", span_id=None):
     held = {"value": value} if isinstance(value, str) else {"serialized_value": {"value": json.dumps(value)}}
     source = {"source_type": source, "source_id": "ann"}
-    return {"assessment_name": name, "source": source, "expectation": held, "last_update_time": time, "span_id": span_id}
+    return {
+        "assessment_name": name,
+        "source": source,
+        "expectation": held,
+        "last_update_time": time,
+        "span_id": span_id,
+    }
 
 
 @pytest.mark.parametrize("value", [False, "no", "No", 0, 0.0, "thumbs_down"])

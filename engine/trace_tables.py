@@ -34,11 +34,11 @@ def read_trace_table(frame: DataFrame, settings: TraceTableModel, reading: Trace
     names = frame.columns
     if "spans" in names:
         info, began = [name for name in _INFO if name in names], _time_ms(frame, ("request_time", "timestamp_ms"))
-        lines = frame.select(_json(frame, info).alias("info"), _text(frame, "spans").alias("spans"), began)
+        lines = frame.select(_json(info).alias("info"), _text(frame, "spans").alias("spans"), began)
     elif {"trace_id", "span_id", "attributes"} <= set(names):
         span = [name for name in _SPAN if name in names]
         began = F.col("start_time_unix_nano") if "start_time_unix_nano" in names else F.lit(0)
-        spans = frame.select("trace_id", _json(frame, span).alias("span"), began.alias("began"))
+        spans = frame.select("trace_id", _json(span).alias("span"), began.alias("began"))
         grouped = spans.groupBy("trace_id").agg(
             F.to_json(F.collect_list("span")).alias("spans"), (F.min("began") / 1_000_000).cast("bigint").alias("time")
         )
@@ -113,7 +113,7 @@ def _time_ms(frame: DataFrame, names: tuple[str, ...]) -> Column:
     return found.alias("time_ms")
 
 
-def _json(frame: DataFrame, names: list[str]) -> Column:
+def _json(names: list[str]) -> Column:
     return F.to_json(F.struct(*[F.col(f"`{name}`") for name in names]))
 
 

@@ -181,7 +181,7 @@ def _work() -> None:
             reader.read(pickle.loads(base64.b64decode(line)))  # noqa: S301 - from our own parent
         except MlflowException as refused:
             error = str(refused.message)
-        except Exception as failed:  # noqa: BLE001 - told to the parent, which ends the reading
+        except Exception as failed:
             error = f"{type(failed).__name__}: {failed}"
         answers.write(json.dumps({"error": error}) + "\n")
         answers.flush()

@@ -1,8 +1,8 @@
 """Traces of a tracking server as records: paged by time, read by several processes, written page by page.
 
-The driver holds what MLflow knows of some pages of traces without their spans, whatever the store holds. A page is asked
-for by the time that the one before it ended with, not by an offset: an offset is slower with each page, and moves when
-new traces arrive.
+The driver holds what MLflow knows of some pages of traces without their spans, whatever the store holds. A page is
+asked for by the time that the one before it ended with, not by an offset: an offset is slower with each page, and moves
+when new traces arrive.
 """
 
 from __future__ import annotations

@@ -38,19 +38,23 @@ def recover_from_messages(
             return found
     if messages and messages[-1].get("role") != "user" and wanted[-1]["role"] == "user":
         return Unmatched(CONTINUED)
-    if len(held) > 1:
-        return Unmatched(AMBIGUOUS)
     if held:
-        return _around(wanted, messages, held[0], _history_variable(wanted[held[0]]))
+        name = _history_variable(wanted[held[0]])
+        return _around(wanted, messages, held[0], name) if len(held) == 1 else Unmatched(AMBIGUOUS)
+    return Unmatched(_beside(wanted, messages))
+
+
+def _beside(wanted: Sequence[Message], messages: Sequence[Mapping[str, Any]]) -> str:
+    """Why a call with another number of messages is no row, though the prompt may be in it."""
     if len(messages) < len(wanted):
-        return Unmatched(OTHER_MESSAGES)
+        return OTHER_MESSAGES
     last_user = max(number for number, message in enumerate(wanted) if message["role"] == "user")
     found = _around([*wanted[:last_user], {}, *wanted[last_user:]], messages, last_user, None)
-    if not isinstance(found, Unmatched) or found.reason == AMBIGUOUS:
-        between = messages[last_user : len(messages) - (len(wanted) - last_user)]
-        turns = all(message.get("role") in ("user", "assistant", "tool") for message in between)
-        return Unmatched(HISTORY if turns else OTHER_MESSAGES)
-    return found
+    if isinstance(found, Unmatched) and found.reason != AMBIGUOUS:
+        return found.reason
+    between = messages[last_user : len(messages) - (len(wanted) - last_user)]
+    turns = all(message.get("role") in {"user", "assistant", "tool"} for message in between)
+    return HISTORY if turns else OTHER_MESSAGES
 
 
 def _around(

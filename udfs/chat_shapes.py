@@ -82,7 +82,7 @@ def _message(item: Any) -> dict[str, Any] | None:
 
 def _is_pair(item: Any) -> bool:
     """LangChain's short form of a message: role and text."""
-    return isinstance(item, list | tuple) and len(item) == 2 and item[0] in (*_ROLES, *_ROLES.values(), "user")  # noqa: PLR2004
+    return isinstance(item, list | tuple) and len(item) == 2 and item[0] in (*_ROLES, *_ROLES.values(), "user")
 
 
 def _text(content: Any) -> str | None:

@@ -1,8 +1,8 @@
 """Reading a template backwards: the values of its variables, out of a text that was rendered from it.
 
 Only where there is one answer. A separator that also stands inside a value, or two variables side by side, leave more
-than one way to cut the text up; then nothing is returned but :data:`AMBIGUOUS`, because a row with a wrong input teaches
-something false and nobody would see it.
+than one way to cut the text up; then nothing is returned but :data:`AMBIGUOUS`, because a row with a wrong input
+teaches something false and nobody would see it.
 
 How it is known that there is one answer: the separators are placed once as early as they can stand and once as late
 as they can. Every way to cut the text lies between the two, so there is one way exactly if they are the same. Both are

@@ -40,7 +40,7 @@ class TracedSpan:
             span_id=str(span.get("span_id") or _mapping(span.get("context")).get("span_id") or ""),
             parent_id=span.get("parent_span_id") or span.get("parent_id") or None,
             name=str(span.get("name") or ""),
-            failed=code == 2 or str(code).endswith("ERROR"),  # noqa: PLR2004 - OpenTelemetry's number for it
+            failed=code == 2 or str(code).endswith("ERROR"),
             attributes=attributes,
         )
 
@@ -140,11 +140,9 @@ class Trace:
         notes += [span.attributes.get(LINKED_PROMPTS) for span in self.spans]
         found: list[str] = []
         for note in notes:
-            once = _parsed(note)
-            entries = _parsed(once)  # as a span's attribute it is JSON text inside JSON text
-            for entry in entries if isinstance(entries, list) else []:
-                if isinstance(entry, Mapping) and entry.get("name") == prompt_name:
-                    found.append(str(entry.get("version")))
+            entries = _parsed(_parsed(note))  # as a span's attribute it is JSON text inside JSON text
+            named = [entry for entry in entries if isinstance(entry, Mapping)] if isinstance(entries, list) else []
+            found += [str(entry.get("version")) for entry in named if entry.get("name") == prompt_name]
         return list(dict.fromkeys(found))
 
 
@@ -167,6 +165,6 @@ def _time_ms(value: Any) -> int | None:
     if isinstance(value, int | float):
         return int(value)
     try:
-        return int(datetime.fromisoformat(str(value).replace("Z", "+00:00")).timestamp() * 1000)
+        return int(datetime.fromisoformat(str(value)).timestamp() * 1000)
     except ValueError:
         return None

@@ -94,7 +94,7 @@ def _cpu_s() -> float:
 
 def main() -> None:
     """Make the store, read it three ways."""
-    database, traces = Path(sys.argv[1]).absolute(), int(sys.argv[2]) if len(sys.argv) > 2 else 100_000  # noqa: PLR2004
+    database, traces = Path(sys.argv[1]).absolute(), int(sys.argv[2]) if len(sys.argv) > 2 else 100_000
     make(database, traces)
     print("| | read | wall | traces | CPU a trace | driver's peak |\n|---|---|---|---|---|---|", flush=True)
     for name, read in (("raw SQL", raw_sql), ("promptmill", promptmill), ("MLflow's own paging", mlflow_pages)):

@@ -1,4 +1,4 @@
-"""An application's traces in a real MLflow store: retrieval, a prompt in the middle, a tool, and an answer around it."""
+"""An application's traces in a real MLflow store: retrieval, a prompt in the middle, a tool, an answer around it."""
 
 from __future__ import annotations
 

@@ -81,11 +81,11 @@ def test_a_line_a_trace_brings_what_people_said(spark, tmp_path):
         for line in span_lines(1, "a")[::-1]
     )
     said = '[{"name": "expected_response", "source": {"source_type": "HUMAN"}, "expectation": {"value": "other"}}]'
-    ddl = "trace_id string, state string, request_time timestamp, tags map<string,string>, spans string, assessments string"
+    ddl = "trace_id string, state string, request_time timestamp, tags map<string,string>, spans string, said string"
     frame = spark.createDataFrame([("t1", "OK", None, {"team": "x"}, json.dumps([root, llm]), said)], ddl)
     shape = "array<struct<name:string,source:struct<source_type:string>,expectation:struct<value:string>>>"
     path = str(tmp_path / "archive")
-    frame.withColumn("assessments", F.from_json("assessments", shape)).write.parquet(path)
+    frame.withColumn("assessments", F.from_json("said", shape)).drop("said").write.parquet(path)
     found, told = rows(spark, tmp_path, path, "trace_table")
     assert found == {"a": {"expected_response": "other"}}
     assert told == []

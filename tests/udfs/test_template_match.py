@@ -44,9 +44,7 @@ def ways(literals, names, text):
         return [{}] if not rest else []
     found = []
     for end in range(len(rest) + 1):
-        for values in ways(literals[1:], names[1:], rest[end:]):
-            if values.get(names[0], rest[:end]) == rest[:end]:
-                found.append({names[0]: rest[:end], **values})
+        found += [{names[0]: rest[:end], **values} for values in ways(literals[1:], names[1:], rest[end:])]
     return found
 
 

@@ -15,6 +15,8 @@ QUICKSTART = ["chatterbot-corpus==1.3.3"]
 # The proposer mipro. dspy 3.4 is the first that takes an engine of one's own for its models.
 DSPY = ["dspy>=3.4,<4", "optuna>=4,<6"]
 TEST = ["pytest>=8,<10", "hypothesis>=6.100,<7", *QUICKSTART]
+# Databricks' own models of bundles, for a check of conf/databricks.yml. Their license is for users of Databricks alone.
+BUNDLE = ["databricks-bundles>=1.16,<2"]
 DEV = ["ruff==0.17.5", "mypy==2.4.1", "import-linter>=2.1,<3", "pandas-stubs", "types-PyYAML", "types-jsonschema"]
 
 setup(
@@ -27,7 +29,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11",
     packages=find_packages(include=["udfs", "udfs.*", "engine", "engine.*", "jobs", "jobs.*"]),
-    data_files=[("share/promptmill/conf", ["conf/migration.yaml", "conf/quickstart.yaml"])],
+    data_files=[("share/promptmill/conf", ["conf/migration.yaml", "conf/quickstart.yaml", "conf/workspace.yaml"])],
     package_data={"engine": ["log4j2.properties", "report/*.j2", "report/*.css"]},
     install_requires=[
         "aiohttp>=3.10,<4",
@@ -53,9 +55,11 @@ setup(
         "local": LOCAL,
         "quickstart": QUICKSTART,
         "dspy": DSPY,
+        "bundle": BUNDLE,
         "dev": [*SPARK, *TEST, *DEV],
     },
-    entry_points={"console_scripts": ["promptmill=jobs.cli:main"]},
+    # The second is for schedulers that call a function and take any SystemExit for a failure.
+    entry_points={"console_scripts": ["promptmill=jobs.cli:main", "promptmill-job=jobs.cli:job"]},
     classifiers=[
         "License :: OSI Approved :: Apache Software License",
         "Programming Language :: Python :: 3.11",

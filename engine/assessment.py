@@ -27,6 +27,7 @@ from engine.rows import local_rows
 from engine.run_state import RunState
 from engine.search.budget import Budget
 from engine.session import configured_session
+from engine.shared_storage import check_shared
 from engine.sources import load_rows
 from engine.split import split_rows
 from engine.storage import Storage
@@ -212,8 +213,9 @@ def assess(
         f"{command}|{fingerprint(settings, given.configured, target=target)}|{identity}",
     )
     storage = Storage.at(app.storage.root, state.run_dir)
+    check_shared(session, storage)
     # A program fills its prompts in itself, and with what it likes.
-    wanted = frozenset() if is_program else given.current.variables
+    wanted = frozenset() if is_program else given.current.needs
     progress = options.get("progress") or Progress()
     rows = load_rows(
         session,

@@ -25,8 +25,7 @@ from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 from engine import registry
 from engine.collect_inputs import input_rows
 from engine.collected import CollectedRows
-from engine.config import AppConfig, PromptOptimizationModel
-from engine.config_sections import LLMModel
+from engine.config import AppConfig, LLMModel, PromptOptimizationModel
 from engine.coverage import allowed_unscored
 from engine.errors import ConfigError, CoverageError, EvaluationError, InputError, PromptmillError
 from engine.evaluate import Evaluation
@@ -35,6 +34,7 @@ from engine.migration import default_run_dir, seed_prompt
 from engine.progress import Progress
 from engine.run_state import RunState
 from engine.session import configured_session
+from engine.shared_storage import check_shared
 from engine.sources import keep_rows
 from engine.storage import Storage
 from engine.trace_log import AnswerTrace, TraceLog
@@ -168,8 +168,9 @@ def _prepare(
     place = run_dir or default_run_dir(app, f"{settings.name}-collect")
     state = RunState.open(place, _fingerprint(settings, seed, llm, inputs_path))
     storage = Storage.at(app.storage.root, state.run_dir)
+    check_shared(session, storage)
     found = input_rows(session, inputs_path, seed.variables, settings.slices)
-    rows = keep_rows(session, found, storage, seed.variables, source=f"inputs {inputs_path}")
+    rows = keep_rows(session, found, storage, seed.needs, source=f"inputs {inputs_path}")
     refuse_session_keys(rows)
     total = rows.count()
     if not total:

@@ -10,8 +10,7 @@ from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
 from engine.collect import source_model
 from engine.collect_inputs import input_rows
-from engine.config import AppConfig, PromptOptimizationModel
-from engine.config_sections import LLMModel
+from engine.config import AppConfig, LLMModel, PromptOptimizationModel
 from engine.evaluation_dataset import dataset_name
 from engine.migration import seed_prompt
 from engine.session import configured_session

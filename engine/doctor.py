@@ -106,7 +106,7 @@ def _package(name: str) -> Iterator[Finding]:
 
 
 def _storage(config: AppConfig | None) -> Iterator[Finding]:
-    from engine.config_sections import StorageModel
+    from engine.config import StorageModel
 
     root = (config.storage if config is not None else StorageModel()).root
     if "://" in root:

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.finding import TIMEOUT_S, Check, Finding, checked
-from engine.reachability import Probe, authorization, probe, probe_port
+from engine.finding import TIMEOUT_S, Check, Finding, Status, checked
+from engine.reachability import Probe, key_header, probe, probe_port
+from engine.serving.description import Undescribed, describe
+from engine.serving.handover import located
+from engine.serving.login import log_in
+from udfs.endpoint import Endpoint
 from udfs.errors import CallError, InputError
+from udfs.keys import LentToken, WorkspaceLogin
+from udfs.protocols import protocol_of
 
 if TYPE_CHECKING:
-    from engine.config import AppConfig, PromptOptimizationModel
-    from engine.config_sections import DatasetModel, LLMModel, TracesModel
+    from engine.config import AppConfig, DatasetModel, LLMModel, PromptOptimizationModel, TracesModel
 
 
 def checks_of(config: AppConfig) -> list[Check]:
@@ -54,22 +61,54 @@ def _endpoints(config: AppConfig) -> Iterator[Finding]:
 def _endpoint(model: LLMModel) -> Finding:
     what = f"endpoint {model.name}"
     endpoint = model.endpoint()
-    if not endpoint.base_url:
-        mend = "set base_url, or the environment variable DATABRICKS_HOST"
-        return Finding(what, "missing", "has no address", mend)
+    if endpoint.provider == "databricks":
+        return _serving(what, endpoint)
     key = endpoint.api_key
     origin = key.origin if key else ""
     try:
-        header = authorization(endpoint)
+        header = key_header(located(endpoint))
     except InputError as error:
         detail, _, mend = str(error).partition("; ")
         return Finding(what, "missing", detail, mend)
     except CallError as error:
         return Finding(what, "missing", error.message, f"check {origin}")
-    base = endpoint.base_url.rstrip("/")
-    databricks = endpoint.provider == "databricks"
-    url = f"{base}/api/2.0/serving-endpoints/{endpoint.name}" if databricks else f"{base}/models"
+    url = f"{endpoint.base_url.rstrip('/')}/models"
     return _judge(what, model, url, origin, probe(url, header=header, timeout_s=TIMEOUT_S))
+
+
+def _serving(what: str, endpoint: Endpoint) -> Finding:
+    """Look at a serving endpoint of Databricks: who asks, and what the workspace tells."""
+    auth = ""
+    try:
+        if isinstance(endpoint.api_key, WorkspaceLogin):
+            login = log_in(endpoint.base_url)
+            auth = login.auth_type
+            endpoint = replace(endpoint, base_url=login.host, api_key=login.key)
+        else:
+            auth = endpoint.api_key.origin if endpoint.api_key else "no key"
+            endpoint = located(endpoint)
+        told = describe(endpoint)
+        protocol_of(endpoint if isinstance(told, Undescribed) or endpoint.task else replace(endpoint, task=told.task))
+    except InputError as error:
+        detail, _, mend = str(error).partition("; ")
+        return Finding(what, "missing", f"{detail} (auth: {auth})" if auth else detail, mend)
+    by = f"auth: {auth}{_lifetime(endpoint)}"
+    if isinstance(told, Undescribed):
+        status: Status = "missing" if told.is_final else "warning"
+        return Finding(what, status, f"{told.reason} ({by})", "check the endpoint's name, the workspace and the login")
+    words = f"{told.words()} at {endpoint.base_url}; {by}"
+    if told.is_ready:
+        return Finding(what, "ok", words)
+    return Finding(what, "warning", words, "wait for its update to end, or look at its events in the workspace")
+
+
+def _lifetime(endpoint: Endpoint) -> str:
+    key = endpoint.api_key
+    if not isinstance(key, LentToken):
+        return ""
+    if key.ends_at is None:
+        return ", a token that tasks can't renew"
+    return f", a token that tasks can't renew and that ends at {datetime.fromtimestamp(key.ends_at, UTC):%H:%M} UTC"
 
 
 def _judge(what: str, model: LLMModel, url: str, origin: str, answer: Probe) -> Finding:
@@ -80,8 +119,6 @@ def _judge(what: str, model: LLMModel, url: str, origin: str, answer: Probe) -> 
         mend = f"check {origin}" if origin else "give it one: api_key: {env: NAME}"
         return Finding(what, "missing", f"{url} refuses {origin or 'a call without a key'} ({answer.status})", mend)
     if answer.status != 200:
-        if answer.status == 404 and model.provider == "databricks":
-            return Finding(what, "missing", f"{url} is not there", "check the name of the serving endpoint")
         detail = f"{url} answers {answer.status}, so neither the key nor the name could be checked"
         return Finding(
             what, "warning", detail, "check base_url; most end in /v1. Some endpoints have no list of models"

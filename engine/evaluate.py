@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -15,25 +16,29 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
 from engine.errors import EvaluationError
+from engine.interruption import Interrupted
 from engine.ledger_join import Asked, Remembered, Reuse, join_ledger, known_to
 from engine.needs import check_rows
 from engine.progress import Progress, watch_tasks
 from engine.result_frame import result_columns, to_rollout
 from engine.rows import Row
+from engine.serving import ready, renewed
 from engine.session import parallelism, ship_udfs
+from engine.sharing import Lease, Sharing, refreshed
 from engine.stopping import begin, close, stoppable, stopped_error
 from engine.storage import Storage
 from engine.usage import Usage
 from udfs.allowance import Allowance
-from udfs.endpoint import DEFAULT_MAX_CONCURRENCY, Endpoint
+from udfs.endpoint import DEFAULT_MAX_CONCURRENCY, Endpoint, Limits, tightest
 from udfs.errors import ErrorKind, EvaluationStopped, LedgerError
 from udfs.evaluation_udf import ITEM_COLUMNS, evaluation_udf
+from udfs.parts import Parts, Place
 from udfs.plan import EvaluationPlan
 from udfs.prompt import Prompt
 from udfs.rollout import Item, Rollout
 from udfs.scorers.protocol import Judge, Weighted
 from udfs.task import evaluate_stream
-from udfs.task_status import LEDGER, TaskStatus, total
+from udfs.task_status import INTERRUPTED, LEDGER, StatusFolder, Stop, TaskStatus, total
 
 log = logging.getLogger(__name__)
 
@@ -53,12 +58,13 @@ class Evaluation:
     """Evaluates prompts on one endpoint with one mix of scorers; counts what was used.
 
     ``usage`` is mutated by every evaluation; everything else stays as it is. ``local_row_ids`` are the rows that
-    :meth:`rollouts` may be asked for. Credentials are read here, on the driver, whose environment holds them; with
-    ``reuse.replay`` none are, and no endpoint is called. ``began_at`` is in seconds since 1970. With another
-    ``verdict_sample`` judges are asked once more what they were asked before.
+    :meth:`rollouts` may be asked for. Credentials are read here, on the driver, whose environment holds them, and a
+    workspace is asked what its endpoints are; with ``reuse.replay`` neither is done, and no endpoint is called.
+    ``began_at`` is in seconds since 1970. With another ``verdict_sample`` judges are asked once more what they were
+    asked before. With ``sharing`` the endpoints' limits are shared with whatever else holds a part of them.
 
     Raises:
-        InputError: the variable that holds an endpoint's key is not set.
+        InputError: the variable that holds an endpoint's key is not set; see also :func:`engine.serving.ready`.
     """
 
     spark: SparkSession
@@ -73,13 +79,14 @@ class Evaluation:
     reuse: Reuse = field(default_factory=Reuse)
     began_at: float = field(default_factory=time.time)
     verdict_sample: int = 0
+    sharing: Sharing | None = None
     _remembered: Remembered | None = None
 
     def __post_init__(self) -> None:
         if self.reuse.replay:
             return  # calls nothing, so that it needs no credentials
-        self.endpoint = self.endpoint.with_secret()
-        self.mix = tuple(_with_secret(weighted) for weighted in self.mix)
+        self.endpoint = ready(self.endpoint)
+        self.mix = tuple(_judged_by(weighted, ready) for weighted in self.mix)
 
     def frame(
         self,
@@ -192,7 +199,9 @@ class Evaluation:
         plan = self._plan(prompts, tasks=1, allowance=allowance)
         found: list[Rollout] = []
         try:
-            found.extend(rollout for batch in evaluate_stream(plan, [items]) for rollout in batch)
+            with self._leased(plan, tasks=0) as (_, parts):
+                plan = replace(plan, parts=parts)
+                found.extend(rollout for batch in evaluate_stream(plan, [items]) for rollout in batch)
         except EvaluationStopped as stop:
             raise stopped_error(stop.message, stage=stage, done=TaskStatus(done=len(found)), pairs=len(items)) from stop
         self._remember().learn(plan.evaluation_id)
@@ -215,6 +224,12 @@ class Evaluation:
     def _run(self, plan: EvaluationPlan, items: DataFrame, *, name: str, stage: str, pairs: int) -> DataFrame:
         """Evaluate ``items``, which lie in as many partitions as the plan has tasks; no pair comes twice."""
         ship_udfs(self.spark)
+        with self._leased(plan, tasks=plan.tasks) as (lease, parts):
+            return self._run_leased(replace(plan, parts=parts), items, lease, name=name, stage=stage, pairs=pairs)
+
+    def _run_leased(
+        self, plan: EvaluationPlan, items: DataFrame, lease: Lease | None, *, name: str, stage: str, pairs: int
+    ) -> DataFrame:
         # Calls of one candidate lie next to each other in a task, so that an endpoint's prefix cache serves them; in
         # blocks of rows, so that a row's answers from all candidates come soon after each other: alike answers are
         # then judged once, and a budget that ends half way leaves whole comparisons.
@@ -226,10 +241,12 @@ class Evaluation:
         folder = plan.status_folder
         begin(folder)
         try:
-            with watch_tasks(folder, self.progress), stoppable(self.spark, folder):
+            with watch_tasks(folder, self.progress), self._refreshed(lease, folder), stoppable(self.spark, folder):
                 return self.storage.keep(self.spark, result, name)
         except (PySparkException, Py4JJavaError) as error:
             stop = folder.stopped()
+            if stop is not None and stop.kind == INTERRUPTED and lease is not None:
+                raise Interrupted from error
             if stop is not None:
                 done = total(folder.statuses().values())
                 if stop.kind == LEDGER:
@@ -244,6 +261,33 @@ class Evaluation:
         finally:
             close(folder)
 
+    def _promises(self) -> dict[Place, Limits]:
+        """What was promised to each place that is asked, for the whole cluster."""
+        places = {endpoint.place for endpoint in self._endpoints()}
+        return {one: tightest([e.limits for e in self._endpoints() if e.place == one]) for one in places}
+
+    @contextlib.contextmanager
+    def _leased(self, plan: EvaluationPlan, *, tasks: int) -> Iterator[tuple[Lease | None, Parts]]:
+        """Hold what the evaluation may use of its endpoints' limits; all of them where nothing else runs."""
+        if self.sharing is None or plan.replay:
+            yield None, Parts()
+            return
+        folder = plan.status_folder
+
+        def stop() -> None:
+            try:
+                folder.stop(Stop(INTERRUPTED, "the run was interrupted"))
+            except OSError as error:
+                log.warning("can't tell the tasks to stop: %s", error)
+
+        with self.sharing.lease(self._promises(), tasks=tasks, stop=stop if tasks else None) as lease:
+            yield lease, lease.parts
+
+    def _refreshed(self, lease: Lease | None, folder: StatusFolder) -> contextlib.AbstractContextManager[None]:
+        if lease is None or self.sharing is None:
+            return contextlib.nullcontext()
+        return refreshed(self.sharing, lease, folder)
+
     def _kept(self, evaluation_id: str) -> int:
         """How many answers of an evaluation are on storage."""
         return sum(found.kind == "answer" for found in self.storage.ledger.closed_by(f"{evaluation_id}-"))
@@ -256,6 +300,8 @@ class Evaluation:
         )
         # Executors come and go: before a long evaluation it is worth a look how many there are now.
         cores = parallelism(self.spark, fresh=total > _LONG_EVALUATION)
+        if self.sharing is not None:
+            most = min(most, self.sharing.tasks(self._promises(), cores))
         return max(1, min(cores, most, -(-total // _ITEMS_A_TASK)))
 
     def _endpoints(self) -> list[Endpoint]:
@@ -266,9 +312,9 @@ class Evaluation:
 
     def _plan(self, prompts: Sequence[Prompt], *, tasks: int, allowance: Allowance | None) -> EvaluationPlan:
         return EvaluationPlan(
-            endpoint=self.endpoint,
+            endpoint=renewed(self.endpoint),
             prompts={prompt.candidate_id: prompt for prompt in prompts},
-            mix=self.mix,
+            mix=tuple(_judged_by(weighted, renewed) for weighted in self.mix),
             ledger=self.storage.ledger,
             evaluation_id=f"e{uuid.uuid4().hex[:16]}",
             run_id=self.run_id,
@@ -301,10 +347,12 @@ class Evaluation:
             )
 
 
-def _with_secret(weighted: Weighted) -> Weighted:
-    """Give a judge's endpoint its key; a judge of the user's own that is no dataclass keeps what it was made with."""
+def _judged_by(weighted: Weighted, prepared: Callable[[Endpoint], Endpoint]) -> Weighted:
+    """Prepare a judge's endpoint; a judge of the user's own that is no dataclass keeps what it was made with."""
     scorer = weighted.scorer
     if not isinstance(scorer, Judge) or not hasattr(scorer, "__dataclass_fields__"):
         return weighted
-    keyed = replace(cast("Any", scorer), endpoint=scorer.endpoint.with_secret())
-    return replace(weighted, scorer=keyed)
+    endpoint = prepared(scorer.endpoint)
+    if endpoint is scorer.endpoint:
+        return weighted
+    return replace(weighted, scorer=replace(cast("Any", scorer), endpoint=endpoint))

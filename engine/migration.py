@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,8 +13,8 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 
 from engine import registry
-from engine.config import AppConfig, PromptOptimizationModel
-from engine.config_sections import PromptModel
+from engine.config import AppConfig, PromptModel, PromptOptimizationModel
+from engine.config.generations import is_chats
 from engine.errors import ConfigError, PromptmillError
 from engine.estimate import Estimate, estimate, pair_tokens
 from engine.evaluate import Evaluation
@@ -32,6 +33,8 @@ from engine.run_state import RunState
 from engine.search.budget import Budget, gate_rows
 from engine.search.loop import Search, SearchResult
 from engine.session import configured_session
+from engine.shared_storage import check_shared
+from engine.sharing import Sharing
 from engine.sources import load_rows
 from engine.split import Split, split_rows
 from engine.storage import Storage
@@ -48,6 +51,8 @@ from udfs.prompt import Prompt
 from udfs.prompt_set import PromptSet
 from udfs.scorers import build_mix
 from udfs.scorers.protocol import Judge, Weighted
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -69,6 +74,7 @@ class Migration:
     fingerprints: Fingerprints
     reuse: Reuse = field(default_factory=Reuse)
     usage: Usage = field(default_factory=Usage)
+    sharing: Sharing | None = None
 
     def estimate(self) -> Estimate:
         """Foresee calls, tokens and money; calls nothing."""
@@ -161,13 +167,15 @@ def prepare(
     spark: SparkSession | None = None,
     reuse: Reuse | None = None,
     predict_fn: Callable[..., Any] | Program | None = None,
+    sharing: Sharing | None = None,
 ) -> Migration:
     """Set up a migration: everything that can be wrong with the input is found here, before the first call.
 
     ``reuse`` says how the run uses the ledger: as far as it goes, where nothing is said. ``predict_fn`` takes the place
     of the agent's model as the target: a Python function, or a :class:`udfs.program.Program`, that gets a row's inputs
     by name, loads its prompts from the registry or asks :func:`udfs.in_place.current_prompt`, and returns what is
-    scored. It goes before the ``predict_fn`` that the configuration names.
+    scored. It goes before the ``predict_fn`` that the configuration names. ``sharing`` is that of the optimizations
+    which run beside this one.
 
     Raises:
         InputError: configuration, data set, prompt or environment can't be used.
@@ -189,13 +197,14 @@ def prepare(
     marks = fingerprint(settings, seed, target=target)
     state = RunState.open(run_dir or default_run_dir(app, settings.name), marks)
     storage = Storage.at(app.storage.root, state.run_dir)
+    check_shared(session, storage)
     told, used = progress or Progress(), reuse or Reuse()
     # A program fills its prompt in itself, and with what it likes.
     rows = load_rows(
         session,
         settings.dataset,
         storage,
-        frozenset() if is_program else seed.variables,
+        frozenset() if is_program else seed.needs,
         prompt=None if is_program else seed,
         prompt_name=settings.prompt.full_name,
         tell=told.tell,
@@ -206,7 +215,21 @@ def prepare(
     check_goes_on(state.run_dir, fingerprints)
     split = split_rows(rows, settings.split, seed=settings.search.seed)
     return Migration(
-        app, settings, seed, target, mix, reflection, session, storage, state, told, rows, split, fingerprints, used
+        app,
+        settings,
+        seed,
+        target,
+        mix,
+        reflection,
+        session,
+        storage,
+        state,
+        told,
+        rows,
+        split,
+        fingerprints,
+        used,
+        sharing=sharing,
     )
 
 
@@ -219,6 +242,7 @@ def optimize(
     spark: SparkSession | None = None,
     reuse: Reuse | None = None,
     predict_fn: Callable[..., Any] | Program | None = None,
+    sharing: Sharing | None = None,
 ) -> OptimizationResult:
     """Run one optimization; ``run_dir`` given again goes on with that run, and ``reuse`` says how it uses the ledger.
 
@@ -232,7 +256,14 @@ def optimize(
         EvaluationError: the run failed; what was paid for is in the ledger.
     """
     migration = prepare(
-        app, settings, run_dir=run_dir, progress=progress, spark=spark, reuse=reuse, predict_fn=predict_fn
+        app,
+        settings,
+        run_dir=run_dir,
+        progress=progress,
+        spark=spark,
+        reuse=reuse,
+        predict_fn=predict_fn,
+        sharing=sharing,
     )
     return run(migration)
 
@@ -252,6 +283,7 @@ def run(migration: Migration) -> OptimizationResult:
         migration.usage,
         local_row_ids=frozenset(row.row_id for row in (*migration.split.train, *migration.split.val)),
         reuse=migration.reuse,
+        sharing=migration.sharing,
     )
     client = None
     if migration.reflection and settings.search.asks_reflection:
@@ -262,6 +294,7 @@ def run(migration: Migration) -> OptimizationResult:
             usage=migration.usage,
             replay=migration.reuse.replay,
             allowance=migration.budget.allowance,
+            sharing=migration.sharing,
         )
     tracker = Tracker(migration.app.mlflow.experiment, settings.name, run_id=state.mlflow_run_id)
     state = state.with_mlflow_run(tracker.run_id)
@@ -289,7 +322,8 @@ def run(migration: Migration) -> OptimizationResult:
         raise
     finally:
         migration.record_savings()
-    compact_if_worthwhile(migration.spark, migration.storage.ledger)
+    if migration.sharing is None:  # of a batch, who runs it does that once
+        compact_if_worthwhile(migration.spark, migration.storage.ledger)
     return result
 
 
@@ -328,7 +362,9 @@ def seed_prompt(settings: PromptOptimizationModel, *, needs_variables: bool = Tr
         return PromptSet.of({one.name: _current(one) for one in settings.prompts})
     configured = settings.prompt
     prompt = _current(configured)
-    if needs_variables and not prompt.variables:
+    records = settings.dataset.data
+    # Of rows elsewhere it is only known when they are read, see engine.sources, whether they are conversations.
+    if needs_variables and not prompt.variables and records is not None and not is_chats(records):
         raise ConfigError(
             f"the prompt {configured.full_name!r} has no variable such as {{{{text}}}}, so every row would ask the "
             "same; add the variables of the data set's inputs"
@@ -337,9 +373,17 @@ def seed_prompt(settings: PromptOptimizationModel, *, needs_variables: bool = Tr
 
 
 def _current(configured: PromptModel) -> Prompt:
-    if configured.default_template is not None:
-        return Prompt.parse(registry.normalise_braces(configured.default_template))
-    return registry.load(configured.full_name, alias=configured.alias, version=configured.version)
+    template = configured.default_template
+    if template is None:
+        return registry.load(configured.full_name, alias=configured.alias, version=configured.version)
+    written = Prompt.parse(registry.normalise_braces(template))
+    if configured.alias is None and configured.version is None:
+        return written
+    try:
+        return registry.load(configured.full_name, alias=configured.alias, version=configured.version)
+    except ConfigError as error:
+        log.warning("%s; its default_template stands in", error)
+        return written
 
 
 def default_run_dir(app: AppConfig, name: str) -> str:

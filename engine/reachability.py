@@ -30,7 +30,7 @@ class Probe:
     models: tuple[str, ...] = ()
 
 
-def authorization(endpoint: Endpoint) -> str:
+def key_header(endpoint: Endpoint) -> str:
     """Return the header that a call to ``endpoint`` would carry; an OAuth server is asked for a token, once.
 
     Raises:

@@ -40,6 +40,18 @@ class RegisteredPrompt:
     uri: str
 
 
+def load_version(uri: str, *, allow_missing: bool = False, cache_ttl_seconds: float | None = None) -> Any:
+    """Load a version by its URI, ``None`` where it is missing and may be.
+
+    Through the client: ``mlflow.genai.load_prompt`` would link what it loads to whatever run is active, which in a
+    notebook is the user's own.
+
+    Raises:
+        MlflowException: there is none, or the registry can't be asked.
+    """
+    return mlflow.MlflowClient().load_prompt(uri, allow_missing=allow_missing, cache_ttl_seconds=cache_ttl_seconds)
+
+
 def load(name: str, *, alias: str | None, version: int | None) -> Prompt:
     """Load a prompt by alias or version, else its newest version.
 
@@ -49,12 +61,12 @@ def load(name: str, *, alias: str | None, version: int | None) -> Prompt:
     uri = f"prompts:/{name}@{alias}" if alias else f"prompts:/{name}/{version}" if version else f"prompts:/{name}"
     try:
         number = _at_alias(name, alias) if alias else version or newest_version(name)
-        found = number and mlflow.genai.load_prompt(f"prompts:/{name}/{number}", link_to_model=False)
+        found = number and load_version(f"prompts:/{name}/{number}")
     except MlflowException as error:
         raise ConfigError(_no_prompt(uri, error.message)) from error
     if not found:
         raise ConfigError(_no_prompt(uri, "there is no such version or alias"))
-    return Prompt.parse(found.template)
+    return Prompt.parse(normalise_braces(found.template))
 
 
 def _no_prompt(uri: str, why: str) -> str:
@@ -91,7 +103,7 @@ def newest_version(name: str) -> int | None:
         MlflowException: the registry can't be asked.
     """
     if not is_unity_catalog():
-        found = mlflow.genai.load_prompt(f"prompts:/{name}@latest", allow_missing=True, link_to_model=False)
+        found = load_version(f"prompts:/{name}@latest", allow_missing=True)
         return int(found.version) if found else None
     numbers: list[int] = []
     token = None
@@ -113,11 +125,8 @@ def versions(name: str) -> dict[str, Prompt]:
     try:
         newest = newest_version(name)
         numbers = range(newest or 0, max(0, (newest or 0) - _LOOK_BACK), -1)
-        found = {
-            str(number): mlflow.genai.load_prompt(f"prompts:/{name}/{number}", allow_missing=True, link_to_model=False)
-            for number in numbers
-        }
-        return {number: Prompt.parse(one.template) for number, one in found.items() if one is not None}
+        found = {str(number): load_version(f"prompts:/{name}/{number}", allow_missing=True) for number in numbers}
+        return {number: Prompt.parse(normalise_braces(one.template)) for number, one in found.items() if one}
     except Exception:
         # Registries differ: what can't be looked up is matched by the configured template alone.
         log.info("the versions of the prompt %s can't be read", name, exc_info=log.isEnabledFor(logging.DEBUG))
@@ -145,12 +154,12 @@ def load_file_or_uri(place: str) -> Prompt:
         if at:
             return load(name, alias=None if alias == "latest" else alias, version=None)
         try:
-            found = mlflow.genai.load_prompt(place, link_to_model=False)
+            found = load_version(place)
         except MlflowException as error:
             raise ConfigError(f"the prompt {place} can't be loaded: {error.message}; check the URI") from error
         if not found:
             raise ConfigError(_no_prompt(place, "there is no such version"))
-        return Prompt.parse(found.template)
+        return Prompt.parse(normalise_braces(found.template))
     try:
         with open(place, encoding="utf-8") as file:  # noqa: PTH123 - a user's path, read whole
             return Prompt.parse(file.read())
@@ -179,7 +188,7 @@ def register_all(
     try:
         found = tuple(_registered(name, prompt, message, tags) for name, prompt in prompts.items())
         for one, prompt in zip(found, prompts.values(), strict=True):
-            back = mlflow.genai.load_prompt(one.uri, link_to_model=False)
+            back = load_version(one.uri)
             if Prompt.parse(back.template) != Prompt.parse(prompt.deployed()):
                 log.error("the registry gave back another text for %s than was registered; no alias is set", one.uri)
                 return ()
@@ -262,7 +271,7 @@ def _same(name: str, prompt: Prompt) -> Any:
         return None
     wanted = prompt.deployed()
     for version in range(newest, max(0, newest - _LOOK_BACK), -1):
-        found = mlflow.genai.load_prompt(f"prompts:/{name}/{version}", allow_missing=True, link_to_model=False)
+        found = load_version(f"prompts:/{name}/{version}", allow_missing=True)
         if found is not None and found.template == wanted:
             return found
     return None

@@ -13,12 +13,15 @@ import shutil
 import socket
 import sys
 import tempfile
+import threading
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
@@ -100,6 +103,20 @@ def configured_session(app: AppConfig, given: SparkSession | None = None) -> Spa
     return session
 
 
+def is_one_machine(spark: SparkSession) -> bool:
+    """Say whether the executors of ``spark`` are threads of this process's own JVM, so that they see what it sees.
+
+    A Connect server may stand anywhere, and compute that does not tell its master is a cluster.
+    """
+    if _is_connect(spark):
+        return False
+    try:
+        master = spark.conf.get("spark.master", "")
+    except Exception:  # serverless and shared compute refuse to tell, each with an error of its own
+        return False
+    return _local_cores(master or "") is not None
+
+
 def parallelism(spark: SparkSession, *, fresh: bool = False) -> int:
     """Count the tasks that run at once on this Spark; at least 1.
 
@@ -133,18 +150,21 @@ def ship_package(spark: SparkSession, package: ModuleType) -> None:
     It ships even where the workers could import the package from their own disk, as in local mode: which paths a
     worker has depends on how its JVM was started, and 0.1 s a session costs less than a rule that is wrong once.
     """
-    archive = _archive_of(package)
-    shipped = _SHIPPED.setdefault(spark, set())
-    if archive in shipped:
-        return
-    if _is_connect(spark) or int(pyspark.__version__.split(".")[0]) >= 4:
-        spark.addArtifacts(str(archive), pyfile=True)
-    else:
-        # Classic Spark 3.5 has addArtifacts for Connect only: the one place that needs the context.
-        spark.sparkContext.addPyFile(str(archive))
-    shipped.add(archive)
+    # One thread at a time: Spark takes a file that another is just copying for one with other content.
+    with _SHIPPING:
+        archive = _archive_of(package)
+        shipped = _SHIPPED.setdefault(spark, set())
+        if archive in shipped:
+            return
+        if _is_connect(spark) or int(pyspark.__version__.split(".")[0]) >= 4:
+            spark.addArtifacts(str(archive), pyfile=True)
+        else:
+            # Classic Spark 3.5 has addArtifacts for Connect only: the one place that needs the context.
+            spark.sparkContext.addPyFile(str(archive))
+        shipped.add(archive)
 
 
+_SHIPPING = threading.Lock()
 _PARALLELISM: WeakKeyDictionary[SparkSession, int] = WeakKeyDictionary()
 _SHIPPED: WeakKeyDictionary[SparkSession, set[Path]] = WeakKeyDictionary()
 
@@ -259,8 +279,12 @@ def _local_cores(master: str) -> int | None:
 
 
 def _java_options(scratch: Path) -> str:
-    log4j = Path(__file__).with_name("log4j2.properties").as_uri()
-    return f'-Dlog4j2.configurationFile={log4j} "-Dderby.system.home={scratch}"'
+    log4j = Path(__file__).with_name("log4j2.properties")
+    if not log4j.is_file():  # imported from a zip, which the JVM can't look into
+        packed = files("engine").joinpath(log4j.name).read_bytes()
+        log4j = scratch / log4j.name
+        log4j.write_bytes(packed)
+    return f'-Dlog4j2.configurationFile={log4j.as_uri()} "-Dderby.system.home={scratch}"'
 
 
 @contextlib.contextmanager
@@ -300,16 +324,34 @@ def _archive_of(package: ModuleType) -> Path:
     """
     if package.__file__ is None:
         raise ValueError(f"{package.__name__} has no __init__.py, so it can't be shipped to executors")
-    root = Path(package.__file__).parent
-    is_package = hasattr(package, "__path__")
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        for source in sorted(root.rglob("*.py")) if is_package else [Path(package.__file__)]:
-            name = f"{package.__name__}/{source.relative_to(root).as_posix()}" if is_package else source.name
+        for name, source in sorted(_sources(package)):
             # ZipInfo's own date is 1980, the same on every machine; writing the file by path would put its mtime in.
-            archive.writestr(zipfile.ZipInfo(name), source.read_bytes(), zipfile.ZIP_DEFLATED)
+            archive.writestr(zipfile.ZipInfo(name), source, zipfile.ZIP_DEFLATED)
     content = packed.getvalue()
     archive_path = _scratch_dir() / f"{package.__name__}-{hashlib.sha256(content).hexdigest()[:12]}.zip"
     if not archive_path.exists():
         archive_path.write_bytes(content)
     return archive_path
+
+
+def _sources(package: ModuleType) -> Iterator[tuple[str, bytes]]:
+    """Yield the name in the archive and the content of each ``.py`` file of a package, or of a module of one file.
+
+    It does not ask the file system, because promptmill may itself have come in a zip (``spark-submit --py-files``).
+    """
+    if hasattr(package, "__path__"):
+        yield from _sources_below(files(package), package.__name__)
+    else:
+        where = Path(str(package.__file__))
+        loader: Any = package.__loader__
+        yield where.name, loader.get_data(str(where))
+
+
+def _sources_below(folder: Traversable, name: str) -> Iterator[tuple[str, bytes]]:
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            yield from _sources_below(entry, f"{name}/{entry.name}")
+        elif entry.name.endswith(".py"):
+            yield f"{name}/{entry.name}", entry.read_bytes()

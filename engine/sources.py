@@ -13,7 +13,7 @@ from mlflow.exceptions import MlflowException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
-from engine.config_sections import DatasetModel, TracesModel
+from engine.config import DatasetModel, TracesModel
 from engine.errors import InputError
 from engine.registry import is_databricks
 from engine.rows import ROWS_DDL, defects, rows_from_frame, rows_from_records
@@ -23,6 +23,7 @@ from engine.trace_reading import identity_of, told, trace_reading
 from engine.trace_tables import left_out as count_left_out
 from engine.trace_tables import read_inference_table, read_trace_table
 from engine.traces import read_traces
+from udfs.conversation import MESSAGES
 from udfs.prompt import Prompt
 from udfs.trace_rows import WEIGHT_TAG, expected_of, slices_of
 
@@ -248,11 +249,21 @@ def _traced(
 
 
 def _check_variables(rows: DataFrame, variables: frozenset[str], source: str) -> None:
+    if not variables:
+        return
     names = F.json_object_keys("inputs")
-    for variable in sorted(variables):
-        lacking = rows.where(~F.array_contains(names, variable)).select("inputs").limit(1).collect()
-        if lacking:
-            raise InputError(
-                f"{source}: the template's variable {{{{{variable}}}}} is missing from the inputs of at least one row: "
-                f"{lacking[0]['inputs'][:200]}; rename the variable or the input"
-            )
+    missing = F.array_except(F.array(*[F.lit(variable) for variable in sorted(variables)]), names)
+    # One that is missing takes the last user message of a row that is a conversation.
+    allowed = F.when(F.array_contains(names, MESSAGES), 1).otherwise(0)
+    found = rows.select("inputs", missing.alias("missing")).where(F.size("missing") > allowed).limit(1).collect()
+    if not found:
+        return
+    if variables == {MESSAGES}:
+        raise InputError(
+            f"{source}: the prompt has no variable such as {{{{text}}}}, and a row has no messages, so every such row "
+            f"would ask the same: {found[0]['inputs'][:200]}; add the variables of the data set's inputs"
+        )
+    raise InputError(
+        f"{source}: the template's variable {{{{{found[0]['missing'][0]}}}}} is missing from the inputs of at least "
+        f"one row: {found[0]['inputs'][:200]}; rename the variable or the input"
+    )

@@ -7,8 +7,9 @@ import logging
 from collections import Counter
 
 from engine import registry
-from engine.config_sections import TraceReadingModel
-from udfs.prompt import Message, Prompt
+from engine.config.datasets import TraceReadingModel
+from udfs.conversation import Message
+from udfs.prompt import Prompt
 from udfs.trace_rows import TraceReading
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from collections import Counter
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
-from engine.config_sections import TraceTableModel
+from engine.config.datasets import TraceTableModel
 from engine.errors import InputError
 from udfs.trace_rows import TraceReading
 from udfs.trace_tables import READ_DDL, request_trace, trace_reader, whole_trace

@@ -19,7 +19,7 @@ from queue import SimpleQueue
 import mlflow
 from mlflow.exceptions import MlflowException
 
-from engine.config_sections import TracesModel
+from engine.config import TracesModel
 from engine.errors import ConfigError, InputError
 from engine.trace_pages import Cursor, PageFolder
 from engine.trace_worker import Page, PageReader, PageReaderHere, PageReaderProcess, is_database

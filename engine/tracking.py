@@ -13,8 +13,9 @@ from urllib.parse import quote
 import mlflow
 import pandas as pd
 
+from engine.errors import InputError
 from engine.record import RunRecord, StepLine
-from engine.registry import RegisteredPrompt
+from engine.registry import RegisteredPrompt, load_version
 from engine.rows import Row
 
 log = logging.getLogger(__name__)
@@ -24,9 +25,19 @@ _PARAM_CHARACTERS = 6000
 
 
 def set_up(tracking_uri: str | None) -> None:
-    """Point MLflow at the store; a local SQLite store's folder is made. ``None`` leaves MLflow as it is."""
+    """Point MLflow at the store; a local SQLite store's folder is made. ``None`` leaves MLflow as it is.
+
+    Raises:
+        InputError: a run of the user's is active, in another store: it would be cut off from it.
+    """
     if not tracking_uri:
         return
+    active = mlflow.active_run()
+    if active is not None and mlflow.get_tracking_uri() != tracking_uri:
+        raise InputError(
+            f"the MLflow run {active.info.run_id} is active at {mlflow.get_tracking_uri()}, and the configuration says "
+            f"mlflow.tracking_uri: {tracking_uri}; end the run, or leave tracking_uri out to work where the run is"
+        )
     if tracking_uri.startswith("sqlite:///"):
         Path(tracking_uri.removeprefix("sqlite:///")).absolute().parent.mkdir(parents=True, exist_ok=True)
     mlflow.set_tracking_uri(tracking_uri)
@@ -48,8 +59,19 @@ def experiment_id(name: str) -> str:
     return str(mlflow.create_experiment(name, artifact_location=place))
 
 
+def _parent(experiment_id: str) -> dict[str, str]:
+    """Return the tag that nests a run under the user's active one, where that is of the same experiment."""
+    active = mlflow.active_run()
+    if active is None or active.info.experiment_id != experiment_id:
+        return {}
+    return {"mlflow.parentRunId": active.info.run_id}
+
+
 class Tracker:
-    """One MLflow run of one migration. Names of metrics are those that MLflow's own prompt optimizer uses."""
+    """One MLflow run of one migration. Names of metrics are those that MLflow's own prompt optimizer uses.
+
+    It is never the active run of this process: a run of the user's own stays that, and has this one nested or beside.
+    """
 
     def __init__(self, experiment: str, name: str, *, run_id: str | None = None) -> None:
         self.run_id = run_id
@@ -58,9 +80,8 @@ class Tracker:
             self._client = mlflow.MlflowClient()
             self.experiment_id = experiment_id(experiment)
             if run_id is None or not self._resume(run_id):
-                run = self._client.create_run(
-                    self.experiment_id, run_name=name, tags={"mlflow.source.name": "promptmill"}
-                )
+                tags = {"mlflow.source.name": "promptmill"} | _parent(self.experiment_id)
+                run = self._client.create_run(self.experiment_id, run_name=name, tags=tags)
                 self.run_id = str(run.info.run_id)
 
     def _resume(self, run_id: str) -> bool:
@@ -122,7 +143,7 @@ class Tracker:
         if registered is None:
             return
         with self._guard("link the prompt"):
-            version = mlflow.genai.load_prompt(registered.uri, link_to_model=False)
+            version = load_version(registered.uri)
             self._client.link_prompt_version_to_run(self.run_id, version)
 
     def step(self, line: StepLine) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 
 import click
 
@@ -19,6 +20,7 @@ _COMMANDS = (
     "report",
     "ui",
     "ledger",
+    "config",
     "doctor",
     "serve-model",
 )
@@ -59,3 +61,22 @@ def promptmill() -> None:
 def main() -> None:
     """Run the command; the console script's entry point."""
     run_command(promptmill)
+
+
+def job() -> None:
+    """Run the command where SystemExit counts as a failure, whatever its status: a Databricks wheel task.
+
+    Raises:
+        JobFailed: the command ended with another status than 0; what was wrong is in the log.
+    """
+    try:
+        main()
+    except SystemExit as ended:
+        if ended.code:
+            raise JobFailed(
+                f"promptmill {' '.join(sys.argv[1:2])} ended with status {ended.code}; see the log"
+            ) from None
+
+
+class JobFailed(Exception):  # noqa: N818 - a scheduler shows the name to a person
+    """A job did not end well."""

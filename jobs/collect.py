@@ -12,7 +12,7 @@ import click
 if __package__ in {None, ""}:  # run as a script: the checkout's root takes the place of this folder
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from jobs.options import config_option, json_option, one, run_dir_option
+from jobs.options import config_option, json_option, one, read_config, run_dir_option
 from jobs.terminal import out, run_command, shown_progress
 
 
@@ -49,9 +49,8 @@ def command(
     """
     from engine.collect import collect
     from engine.collect_estimate import estimate_collect
-    from engine.config import AppConfig
 
-    app = AppConfig.from_file(config_path)
+    app = read_config(config_path)
     settings = one(app, only)
     if dry_run:
         estimate = estimate_collect(app, settings, inputs_path, model=model)

@@ -10,6 +10,7 @@ import click
 if __package__ in {None, ""}:  # run as a script: the checkout's root takes the place of this folder
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
+from jobs.options import param_option, read_config
 from jobs.terminal import out, run_command
 
 _COLOURS = {"ok": "green", "warning": "yellow", "missing": "red"}
@@ -17,6 +18,7 @@ _COLOURS = {"ok": "green", "warning": "yellow", "missing": "red"}
 
 @click.command("doctor")
 @click.option("--config", "config_path", metavar="FILE", help="Check this configuration's endpoints and data, too.")
+@param_option
 def command(config_path: str | None) -> int:
     """Say what is found and what is missing, and how to mend it; calls no model and pays nothing.
 
@@ -26,10 +28,9 @@ def command(config_path: str | None) -> int:
       promptmill doctor
       promptmill doctor --config conf/migration.yaml
     """
-    from engine.config import AppConfig
     from engine.doctor import diagnose
 
-    findings = diagnose(AppConfig.from_file(config_path) if config_path else None)
+    findings = diagnose(read_config(config_path) if config_path else None)
     console = out()
     width = max(len(finding.what) for finding in findings)
     for finding in findings:

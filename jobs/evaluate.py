@@ -19,6 +19,7 @@ from jobs.options import (
     dry_run_option,
     json_option,
     one,
+    read_config,
     replay_option,
     retry_failed_option,
     run_dir_option,
@@ -67,11 +68,10 @@ def command(
     """
     from engine.assessment import assess
     from engine.comparison import scored
-    from engine.config import AppConfig
     from engine.ledger_join import Reuse
 
     reuse = Reuse(replay=replay, retry_failed=retry_failed)
-    app = AppConfig.from_file(config_path)
+    app = read_config(config_path)
     settings = one(app, only)
     with shown_progress(quiet=as_json) as progress:
         prepared = assess(app, settings, prompts, command="evaluate", run_dir=run_dir, progress=progress, reuse=reuse)

@@ -19,6 +19,7 @@ from jobs.options import (
     json_option,
     junit_option,
     one,
+    read_config,
     replay_option,
     require_option,
     required_status,
@@ -103,14 +104,13 @@ def command(
       0 promote · 3 keep the current prompt · 4 more data is needed to tell · 1 failed · 2 bad input
     """
     from engine.challenge import foreseen, judged, prepare
-    from engine.config import AppConfig
     from engine.errors import PromptmillError
     from engine.gate_record import FILE_NAME
     from engine.junit import challenge_suites, check_writable, failed_suite, write_junit
     from engine.ledger_join import Reuse
 
     reuse = Reuse(replay=replay, retry_failed=retry_failed)
-    app = AppConfig.from_file(config_path)
+    app = read_config(config_path)
     settings = one(app, only)
     check_writable(junit)
     try:

@@ -13,7 +13,15 @@ if __package__ in {None, ""}:  # run as a script: the checkout's root takes the 
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from jobs.estimates import estimate_json, show_estimate
-from jobs.options import config_option, dry_run_option, json_option, one, replay_option, run_dir_option
+from jobs.options import (
+    config_option,
+    dry_run_option,
+    json_option,
+    one,
+    read_config,
+    replay_option,
+    run_dir_option,
+)
 from jobs.results import json_text, show_bill
 from jobs.terminal import out, run_command, shown_progress
 
@@ -74,11 +82,10 @@ def command(
     A line of labelled.jsonl:
       {"inputs": {"text": "Never again."}, "output": "negative", "label": "same"}
     """
-    from engine.config import AppConfig
     from engine.judge_check import prepare
     from engine.ledger_join import Reuse
 
-    app = AppConfig.from_file(config_path)
+    app = read_config(config_path)
     settings = one(app, only)
     with shown_progress(quiet=as_json) as progress:
         prepared = prepare(

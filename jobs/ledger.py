@@ -15,7 +15,7 @@ import click
 if __package__ in {None, ""}:  # run as a script: the checkout's root takes the place of this folder
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from jobs.options import json_option
+from jobs.options import json_option, param_option, read_config
 from jobs.terminal import out, run_command
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def _place_options(command: _Command) -> _Command:
         "--config", "config_path", metavar="FILE", help="The configuration whose storage.root holds the ledger."
     )
     root = click.option("--root", metavar="PATH", help="That storage.root: a path or URI.  [default: .promptmill]")
-    return config(root(command))
+    return config(root(param_option(command)))
 
 
 @click.group("ledger")
@@ -104,13 +104,12 @@ def compact(config_path: str | None, root: str | None, as_json: bool) -> None:
 
 
 def _ledger(config_path: str | None, root: str | None) -> tuple[AppConfig | None, LedgerLocation]:
-    from engine.config import AppConfig
     from engine.errors import InputError
     from engine.storage import Storage
 
     if config_path and root:
         raise InputError("--config says where the ledger is, and --root does, too; give one of them")
-    app = AppConfig.from_file(config_path) if config_path else None
+    app = read_config(config_path) if config_path else None
     place = app.storage.root if app else root or ".promptmill"
     return app, Storage.at(place, ".").ledger
 

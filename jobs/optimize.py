@@ -20,6 +20,7 @@ from jobs.options import (
     json_option,
     junit_option,
     only_option,
+    read_config,
     replay_option,
     require_option,
     required_status,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from engine.junit import Suite
     from engine.ledger_join import Reuse
     from engine.outcome import OptimizationResult
+    from engine.record import RunRecord
 
 # Lines of a diff that a terminal shows.
 _DIFF_LINES = 24
@@ -70,7 +72,6 @@ def command(
       promptmill optimize --config conf/migration.yaml --run-dir runs/first
       promptmill optimize --config conf/migration.yaml --require promote --junit verdict.xml      in CI
     """
-    from engine.config import AppConfig
     from engine.errors import EvaluationError, InputError, PromptmillError
     from engine.junit import check_writable, failed_suite, record_suite, write_junit
     from engine.ledger_join import Reuse
@@ -78,7 +79,7 @@ def command(
     if retry_failed and not run_dir:
         raise InputError("--retry-failed goes on with a run; say which with --run-dir")
     reuse = Reuse(replay=replay, retry_failed=retry_failed)
-    app = AppConfig.from_file(config_path)
+    app = read_config(config_path)
     todo = chosen(app, only)
     results: list[dict[str, Any]] = []
     failures: list[PromptmillError] = []
@@ -137,38 +138,58 @@ def _one(
 
 def show_result(result: OptimizationResult) -> None:
     """Print what a run came to: the scores, the diff, the verdict, and where to look."""
+    show_candidates(result.record)
+    show_changes(result.record)
+    out().print()
+    show_verdict(result.record)
+    out().print(f"  report  {result.run_dir}/report.html", markup=False)
+
+
+def show_candidates(record: RunRecord) -> None:
+    """Print the candidates with their scores and what became of them."""
     from rich.markup import escape
     from rich.table import Table
 
-    from engine.record import PartLine
-
-    console = out()
-    record = result.record
-    found = record.result
+    best = (record.result["best"] or {}).get("candidate_id")
     table = Table(title="candidates", title_justify="left")
     for column in ("", "proposer", "step", "minibatch", "val", "what became of it"):
         table.add_column(column, justify="right" if column in {"step", "minibatch", "val"} else "left")
     for line in record.candidates:
         minibatch = "" if line.minibatch_after is None else f"{line.minibatch_before:.2f} → {line.minibatch_after:.2f}"
         val = "" if line.val_score is None else f"{line.val_score:.3f} on {line.val_rows}"
-        mark = "[bold green]winner[/]" if line.candidate_id == found["best"]["candidate_id"] else ""
+        mark = "[bold green]winner[/]" if line.candidate_id == best else ""
         fate = mark or escape(line.reason or line.status)
         table.add_row(line.label, line.proposer, str(line.step), minibatch, val, fate)
-    console.print(table)
-    if record.best_text != record.seed_text:
-        for part in record.parts or (PartLine("prompt", record.seed_text, record.best_text),):
-            if part.best_text != part.seed_text:
-                console.print(f"[bold]the best {escape(part.name)} against the seed[/]")
-                show_diff(part.seed_text, part.best_text)
-    console.print()
+    out().print(table)
+
+
+def show_changes(record: RunRecord) -> None:
+    """Print the diff of each prompt that the best candidate changes."""
+    from rich.markup import escape
+
+    from engine.record import PartLine
+
+    if record.best_text == record.seed_text:
+        return
+    for part in record.parts or (PartLine("prompt", record.seed_text, record.best_text),):
+        if part.best_text != part.seed_text:
+            out().print(f"[bold]the best {escape(part.name)} against the seed[/]")
+            show_diff(part.seed_text, part.best_text)
+
+
+def show_verdict(record: RunRecord) -> None:
+    """Print the status and why, what it rests on, and what it took."""
+    from rich.markup import escape
+
+    console, found = out(), record.result
     show_doubts(record.notes)
     colour = "green" if found["status"] == "promoted" else "yellow"
     console.print(f"[bold {colour}]{found['status']}[/]: {escape(record.verdict)}")
-    console.print(f"  holdout, {_holdout_line(found)}", markup=False)
+    if found["holdout"]:
+        console.print(f"  holdout, {_holdout_line(found)}", markup=False)
     show_bill(found["calls"], found["tokens"], found["cost"], seconds=found["seconds"])
     for prompt in found["prompts"]:
         console.print(f"  prompt  {prompt['uri'] or prompt['name'] + ' is not registered; its text is in result.json'}")
-    console.print(f"  report  {result.run_dir}/report.html", markup=False)
 
 
 def _holdout_line(found: Mapping[str, Any]) -> str:

@@ -2,21 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 if TYPE_CHECKING:
     from engine.config import AppConfig, PromptOptimizationModel
 
-config_option = click.option(
-    "--config",
-    "config_path",
-    required=True,
-    metavar="FILE",
-    help="The configuration; conf/migration.yaml is one to copy.",
+_PARAMS = "promptmill.params"
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def _keep_params(context: click.Context, option: click.Parameter, written: tuple[str, ...]) -> None:
+    del option
+    for one in written:
+        name, equals, value = one.partition("=")
+        if not (name and equals):
+            raise click.BadParameter(f"{one!r} is no NAME=VALUE", param_hint="--param")
+        context.meta.setdefault(_PARAMS, {})[name] = value
+
+
+param_option = click.option(
+    "--param",
+    multiple=True,
+    metavar="NAME=VALUE",
+    expose_value=False,
+    callback=_keep_params,
+    help="What ${var.NAME} stands for in the configuration; may be repeated.",
 )
+
+
+def config_option(command: _Command) -> _Command:
+    """Add ``--config``, and ``--param`` for what it leaves open; :func:`read_config` reads it."""
+    config = click.option(
+        "--config",
+        "config_path",
+        required=True,
+        metavar="FILE",
+        help="The configuration; conf/migration.yaml is one to copy.",
+    )
+    return config(param_option(command))
+
+
+def given_params() -> dict[str, str]:
+    """Return what ``--param`` gave to the command that runs."""
+    context = click.get_current_context(silent=True)
+    return dict(context.meta.get(_PARAMS, {})) if context else {}
+
+
+def read_config(path: str) -> AppConfig:
+    """Read a command's configuration, with the parameters that were given to it.
+
+    Raises:
+        ConfigError: it can't be read, or is no configuration.
+    """
+    from engine.config import AppConfig
+
+    return AppConfig.from_file(path, given_params())
+
+
 run_dir_option = click.option(
     "--run-dir",
     metavar="DIR",

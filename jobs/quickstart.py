@@ -107,8 +107,7 @@ def _serve(stack: ExitStack) -> str:
 
 def _configuration(base_url: str, root: Path, seed: int) -> AppConfig:
     """Return conf/quickstart.yaml with the model's address, the folder and the seed put in."""
-    from engine.config import AppConfig
-    from engine.yaml_source import YamlSource, read_yaml
+    from engine.config import AppConfig, YamlSource, read_yaml
 
     # The configuration names the variable; it is set for this process alone.
     os.environ["QUICKSTART_TARGET"] = base_url
@@ -117,7 +116,7 @@ def _configuration(base_url: str, root: Path, seed: int) -> AppConfig:
     values["storage"] = {"root": str(root)}
     values["mlflow"] = {**values["mlflow"], "tracking_uri": f"sqlite:///{root}/mlflow.db"}
     values["optimizations"]["prompt_optimizations"][_OPTIMIZATION]["seed"] = seed
-    return AppConfig.from_source(YamlSource(source.path, values, source.lines))
+    return AppConfig.from_source(YamlSource(source.path, values, source.node))
 
 
 def _config_path() -> Path:

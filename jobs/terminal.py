@@ -159,6 +159,8 @@ def download_progress() -> Iterator[Callable[[Fetched], None]]:
 def facts(snapshot: Snapshot) -> str:
     """Return what stands beside the bar: score, tokens, time taken and left."""
     tasks, parts = snapshot.tasks, []
+    if tasks.warming_up:
+        parts.append("the endpoint had scaled to zero and is warming up")
     if snapshot.score is not None:
         parts.append(f"score {snapshot.score:.3f}")
     if snapshot.per_s:

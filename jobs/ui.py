@@ -11,11 +11,13 @@ import click
 if __package__ in {None, ""}:  # run as a script: the checkout's root takes the place of this folder
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
+from jobs.options import param_option, read_config
 from jobs.terminal import run_command
 
 
 @click.command("ui")
 @click.option("--config", "config_path", metavar="FILE", help="Take the store from this configuration.")
+@param_option
 @click.option("--store", metavar="URI", help="The MLflow store.  [default: sqlite:///.promptmill/mlflow.db]")
 @click.option("--port", default=5000, show_default=True, help="Where to listen, on 127.0.0.1.")
 def command(config_path: str | None, store: str | None, port: int) -> int:
@@ -27,10 +29,9 @@ def command(config_path: str | None, store: str | None, port: int) -> int:
       promptmill ui
       promptmill ui --config conf/migration.yaml --port 5001
     """
-    from engine.config import AppConfig
     from engine.errors import InputError
 
-    configured = AppConfig.from_file(config_path).mlflow.tracking_uri if config_path else None
+    configured = read_config(config_path).mlflow.tracking_uri if config_path else None
     uri = store or configured or "sqlite:///.promptmill/mlflow.db"
     if uri.startswith("sqlite:///"):
         database = Path(uri.removeprefix("sqlite:///"))

@@ -88,7 +88,7 @@ class Standalone:
     running: "Standalone | None" = None
 
     def __init__(self, home: Path, folder: Path) -> None:
-        self._home, self._folder = home, folder
+        self.home, self._folder = home, folder
         self._processes: list[subprocess.Popen[bytes]] = []
         log = self._start("master", "org.apache.spark.deploy.master.Master")
         self.url = _find_in(log, self._processes[0], r"Starting Spark master at (spark://\S+)")
@@ -117,9 +117,9 @@ class Standalone:
         environ = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
         # An address of its own for each, because Spark puts no copy of a task on the host that runs it already.
         host = f"127.0.0.{len(self._processes) + 1}"
-        environ |= {"SPARK_HOME": str(self._home), "SPARK_LOCAL_IP": host, "SPARK_DAEMON_MEMORY": "256m"}
+        environ |= {"SPARK_HOME": str(self.home), "SPARK_LOCAL_IP": host, "SPARK_DAEMON_MEMORY": "256m"}
         environ |= {"PYSPARK_PYTHON": sys.executable}
-        command = [str(self._home / "bin" / "spark-class"), main]
+        command = [str(self.home / "bin" / "spark-class"), main]
         command += ["--host", host, "--port", "0", "--webui-port", "0", *arguments]
         with log.open("w") as written:
             # A group of its own: what a test does to one host reaches nothing else.

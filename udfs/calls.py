@@ -13,6 +13,7 @@ from udfs.endpoint import Endpoint, Limits, tightest
 from udfs.errors import CallError, ErrorKind, RowError, call_error
 from udfs.flow import FlowControl, flow_control
 from udfs.ledger import Entry
+from udfs.parts import Parts, Place
 from udfs.plan import EvaluationPlan
 from udfs.program import Program, ProgramThreads
 from udfs.prompt import Message, Prompt
@@ -27,8 +28,9 @@ class Calls:
         self._endpoints = tuple(endpoints)
         self._tally = tally
         self._tasks = self._planned_tasks = plan.tasks
+        self._parts = plan.parts
         self._clients: dict[tuple[str, str, str, str], ChatClient] = {}
-        self._flows: dict[tuple[str, str, str], FlowControl] = {}
+        self._flows: dict[Place, FlowControl] = {}
         self._program = ProgramThreads(self._most())
         self._purse = Purse(plan.allowance.share(plan.tasks), clock=time.time)
         self.window = self._most()
@@ -57,7 +59,7 @@ class Calls:
                 return await self._program.ask(endpoint, prompt, inputs)
             finally:
                 self._purse.settle(0.0, 0.0, tokens=0.0, cost=0.0)
-        return await self.ask(endpoint, prompt.messages(inputs))
+        return await self.ask(endpoint, prompt.messages(inputs), inputs=inputs)
 
     def close(self) -> None:
         """Let go of the program's threads."""
@@ -100,6 +102,11 @@ class Calls:
         """Return why there is no use in going on: one of the endpoints is dead or refuses us."""
         return next((bad for client in self._clients.values() if (bad := client.health.verdict())), None)
 
+    @property
+    def is_warming_up(self) -> bool:
+        """One of the endpoints had scaled to zero, and is waited for."""
+        return any(client.health.is_warming_up for client in self._clients.values())
+
     def hold(self) -> None:
         """Send nothing until :meth:`release`; calls in flight may end."""
         for client in self._clients.values():
@@ -113,27 +120,41 @@ class Calls:
     def share(self, tasks: int) -> None:
         """Share the cluster's limits among so many tasks from now on: others have ended."""
         self._tasks = tasks
+        self._keep_limits()
+
+    def take(self, parts: Parts) -> None:
+        """Keep to other parts of the cluster's limits from now on: other evaluations have begun or ended."""
+        self._parts = parts
+        self._keep_limits()
+
+    @property
+    def keeps_limits(self) -> bool:
+        """Whether no more calls are in flight than the limits of now allow: those under way are not broken off."""
+        return all(flow.in_flight <= (self._share(place).max_concurrency or 1) for place, flow in self._flows.items())
+
+    def _keep_limits(self) -> None:
         self.window = self._most()
         for place, flow in self._flows.items():
-            flow.limit(self._limits(place).share(tasks))
+            flow.limit(self._share(place))
 
     async def _client(self, endpoint: Endpoint) -> ChatClient:
         """Return the client of ``endpoint``; clients that talk to the same place share one flow control."""
-        key, place = _key(endpoint), _place(endpoint)
+        key, place = _key(endpoint), endpoint.place
         if key not in self._clients:
             session = await event_loop.session()
             if place not in self._flows:
-                limits = self._limits(place).share(self._tasks)
-                self._flows[place] = flow_control(place, limits, tasks=self._planned_tasks)
+                self._flows[place] = flow_control(place, self._share(place), tasks=self._planned_tasks)
             # Checked again: another item may have made it while this one waited for the session.
             self._clients.setdefault(key, ChatClient(endpoint, self._flows[place], session))
         return self._clients[key]
 
-    def _limits(self, place: tuple[str, str, str]) -> Limits:
-        return tightest([endpoint.limits for endpoint in self._endpoints if _place(endpoint) == place])
+    def _share(self, place: Place) -> Limits:
+        whole = tightest([endpoint.limits for endpoint in self._endpoints if endpoint.place == place])
+        return whole.share(self._tasks, part=self._parts.of(place))
 
     def _most(self) -> int:
-        return self._endpoints[0].limits.share(self._tasks).max_concurrency or 1
+        target = self._endpoints[0]
+        return target.limits.share(self._tasks, part=self._parts.of(target.place)).max_concurrency or 1
 
 
 def entry_of(
@@ -178,9 +199,5 @@ def _cost(endpoint: Endpoint, prompt: int, completion: int) -> float:
     return endpoint.price.cost(prompt, completion) if endpoint.price else 0.0
 
 
-def _place(endpoint: Endpoint) -> tuple[str, str, str]:
-    return (endpoint.provider, endpoint.base_url, endpoint.name)
-
-
 def _key(endpoint: Endpoint) -> tuple[str, str, str, str]:
-    return (*_place(endpoint), endpoint.endpoint_id)
+    return (*endpoint.place, endpoint.endpoint_id)

@@ -1,9 +1,10 @@
-"""The one seam to the network: sends chat requests, retries them, and maps every foreign failure to ours."""
+"""The one seam to the network: sends requests, retries them, and maps every foreign failure to ours."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import random
 import time
 from collections.abc import Mapping, Sequence
@@ -21,9 +22,12 @@ from udfs.flow import FlowControl, Sleep
 from udfs.health import Health
 from udfs.pacer import Clock
 from udfs.prompt import Message
+from udfs.protocols import WireProtocol, protocol_of
 from udfs.retry_after import retry_after_s
 from udfs.timeouts import Timeouts
 from udfs.well_formed import well_formed
+
+log = logging.getLogger(__name__)
 
 # Backoff between attempts where the endpoint names no time itself: 0.5 s, doubling, jittered, at most 20 s.
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 20.0
@@ -56,6 +60,7 @@ class _Call:
     queued_s: float = 0.0
     attempts: int = 0
     refused: int = 0
+    cold: int = 0
 
 
 class ChatClient:
@@ -80,31 +85,32 @@ class ChatClient:
         self._sleep = sleep
         self._rng = rng or random.Random()  # noqa: S311 - jitter, not cryptography
         self._credentials = credentials or credentials_of(endpoint)
-        named: dict[str, Any] = {"model": endpoint.name} if endpoint.provider != "databricks" else {}
-        self._body = named | endpoint.sampling.body()
+        self._protocol = protocol_of(endpoint)
         self._timeouts = Timeouts(endpoint.limits.timeout_s)
         self._url = _parsed(endpoint.url)
-        self.health = health or Health(endpoint.url, clock=clock)
+        self.health = health or Health(endpoint.url, clock=clock, warm_up_s=endpoint.limits.warm_up_s or 0.0)
         self.in_flight = 0
+        self._told = False
         self._open = asyncio.Event()
         self._open.set()
 
     async def ask(
-        self, messages: Sequence[Message], *, response_format: Mapping[str, Any] | None = None, seed: int | None = None
+        self,
+        messages: Sequence[Message],
+        *,
+        inputs: Mapping[str, Any] | None = None,
+        response_format: Mapping[str, Any] | None = None,
+        seed: int | None = None,
     ) -> Answer:
         """Ask the endpoint and return its answer, retrying what may pass.
 
-        ``seed`` overrides the endpoint's own, for several samples of one request.
+        ``seed`` overrides the endpoint's own, for several samples of one request. ``inputs`` are the row's, which
+        custom models get as columns.
 
         Raises:
             CallError: the retries are used up or useless; ``attempts`` and ``refused`` say what it took.
         """
-        body = self._body | {"messages": list(messages)}
-        if response_format is not None:
-            body["response_format"] = dict(response_format)
-        if seed is not None:
-            body["seed"] = seed
-        data = _encoded(body)
+        data = _encoded(self._protocol.body(messages, inputs, response_format=response_format, seed=seed))
         estimate = len(data) // _CHARACTERS_PER_TOKEN + (self.endpoint.sampling.max_tokens or 0)
         call = _Call(self._clock())
         try:
@@ -137,7 +143,8 @@ class ChatClient:
             # endpoint's doing: under a tight rate it alone may take longer, and every call would lose its retries.
             spent_s = self._clock() - call.started - call.queued_s + state.upcoming_sleep
             # A refusal is the endpoint's word to wait, not a failure: only the deadline bounds how long we heed it.
-            used_up = call.attempts - call.refused >= limits.max_attempts or spent_s > limits.deadline_s
+            # Nor is an endpoint that is warming up: health alone says how long that may take.
+            used_up = call.attempts - call.refused - call.cold >= limits.max_attempts or spent_s > limits.deadline_s
             return used_up or self.health.verdict() is not None
 
         return tenacity.AsyncRetrying(
@@ -170,6 +177,9 @@ class ChatClient:
             answer = await self._observed(data)
         except CallError as error:
             call.refused += error.kind is ErrorKind.RATE_LIMITED
+            if self.health.is_warming_up:
+                self._tell_that_it_warms_up()
+                call.cold, call.started, call.queued_s = call.cold + 1, self._clock(), 0.0
             self.flow.settle(permit, tokens=0, failure=error.kind, retry_after_s=error.retry_after_s)
             raise
         except BaseException:
@@ -178,6 +188,12 @@ class ChatClient:
         used = answer.prompt_tokens + answer.completion_tokens
         self.flow.settle(permit, tokens=used, failure=None, retry_after_s=None)
         return answer
+
+    def _tell_that_it_warms_up(self) -> None:
+        if not self._told:
+            self._told = True
+            most_min = (self.endpoint.limits.warm_up_s or 0.0) / 60
+            log.warning("%s had scaled to zero and is warming up; waiting for it, up to %.0f min", self._url, most_min)
 
     async def _ready(self) -> None:
         """Wait for credentials, before the call takes its place: their server's delays are not the endpoint's."""
@@ -259,7 +275,7 @@ class ChatClient:
             raise call_error(ErrorKind.NETWORK, f"the connection to {url} failed: {reason}") from error
         if status != 200:
             raise _status_error(status, headers, raw, url, header)
-        return _parse_answer(raw, url, header, latency_ms=(self._clock() - started) * 1000)
+        return _parse_answer(raw, url, header, self._protocol, latency_ms=(self._clock() - started) * 1000)
 
 
 def _parsed(url: str) -> URL | str:
@@ -338,24 +354,17 @@ def _error_body(raw: bytes, sent: str) -> tuple[set[str], str]:
     return codes, well_formed(masked(str(found.get("message", text)), sent))[:300]
 
 
-def _parse_answer(raw: bytes, url: str, sent: str, *, latency_ms: float) -> Answer:
+def _parse_answer(raw: bytes, url: str, sent: str, protocol: WireProtocol, *, latency_ms: float) -> Answer:
     try:
-        body = json.loads(raw)
-        choice = body["choices"][0]
-        content = choice["message"].get("content")
-        usage = body.get("usage") or {}
-        reason = choice.get("finish_reason")
-        tokens = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
-        if isinstance(content, list):  # typed parts, as some models behind a gateway answer
-            content = "".join(part.get("text") or "" for part in content if isinstance(part, dict))
+        text, prompt_tokens, completion_tokens, reason = protocol.read(json.loads(raw))
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         head = masked(raw.decode("utf-8", "replace"), sent)[:120]
-        message = f"{url} answered 200 but not with a chat completion: {head}"
+        message = f"{url} answered 200 but not with {protocol.answer_name}: {head}"
         raise call_error(ErrorKind.BAD_RESPONSE, message) from error
-    if reason in _FAILED_ENDS or (content is None and not choice["message"].get("tool_calls") and not tokens[1]):
+    if reason in _FAILED_ENDS or text is None:
         raise call_error(
             ErrorKind.BAD_RESPONSE, f"{url} answered 200, but without an answer (finish_reason {reason!r})"
         )
     if reason == "content_filter":
         raise call_error(ErrorKind.CONTENT_FILTER, "the endpoint's content filter withheld the answer")
-    return Answer(well_formed(str(content or "")), tokens[0], tokens[1], latency_ms, 1, 0, reason)
+    return Answer(well_formed(str(text)), prompt_tokens, completion_tokens, latency_ms, 1, 0, reason)

@@ -1,7 +1,8 @@
 """What a client shows to its endpoint, call for call: one object a process and descriptor, renewed where it is used.
 
-The seam is :class:`Credentials`. :class:`FixedKey` never changes, :class:`RereadKey` follows a file, and
-:class:`udfs.oauth.OAuthCredentials` gets tokens that expire. Executors renew on their own; the driver is not asked.
+The seam is :class:`Credentials`. :class:`FixedKey` never changes, :class:`RereadKey` follows a file,
+:class:`LentKey` holds as long as the driver's login does, and :class:`udfs.oauth.OAuthCredentials` gets tokens that
+expire. Executors renew on their own what can be renewed there; the driver is not asked.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ import asyncio
 import socket
 import time
 import weakref
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
 from udfs.endpoint import Endpoint
 from udfs.errors import ErrorKind, InputError, call_error
-from udfs.keys import ApiKey, KeyFile, OAuthClient, Secret
+from udfs.keys import ApiKey, KeyFile, LentToken, OAuthClient, Secret
 from udfs.pacer import Clock
 
 # How often a key file is looked at; a rotated key is written some time before the old one ends.
@@ -117,6 +119,31 @@ class RereadKey:
             )
 
 
+class LentKey:
+    """A token of the driver's login: good until it ends, and not renewable here. ``clock`` is Unix time."""
+
+    def __init__(self, lent: LentToken, *, clock: Clock = time.time) -> None:
+        self._lent = lent
+        self._header = bearer(lent.token.value)
+        self._clock = clock
+
+    async def header(self) -> str:
+        """Return the token, while it lives."""
+        if self._lent.ends_at is not None and self._clock() >= self._lent.ends_at:
+            ended = datetime.fromtimestamp(self._lent.ends_at, UTC)
+            raise call_error(
+                ErrorKind.CREDENTIALS,
+                f"the token of {self._lent.origin} ended at {ended:%H:%M} UTC, and only the driver can get another; "
+                "start the same command again, which goes on where this one was. For long jobs log in as a service "
+                "principal (DATABRICKS_CLIENT_ID and DATABRICKS_CLIENT_SECRET): its tokens are renewed by the tasks",
+            )
+        return self._header
+
+    async def refused(self, header: str) -> str | None:  # noqa: ARG002 - there is only one
+        """Return nothing: there is no other here."""
+        return None
+
+
 def bearer(key: str) -> str:
     """Return the header of a bearer key (RFC 6750, section 2.1), "" for an empty one.
 
@@ -158,8 +185,14 @@ def credentials_of(endpoint: Endpoint) -> Credentials:
             raise InputError(f"endpoint {endpoint.name!r}: {error}") from None
     held = _held.setdefault(asyncio.get_running_loop(), {})
     if key not in held:
-        held[key] = RereadKey(key) if isinstance(key, KeyFile) else _oauth(key)
+        held[key] = _made(key)
     return held[key]
+
+
+def _made(key: KeyFile | LentToken | OAuthClient) -> Credentials:
+    if isinstance(key, KeyFile):
+        return RereadKey(key)
+    return LentKey(key) if isinstance(key, LentToken) else _oauth(key)
 
 
 def _oauth(client: OAuthClient) -> Credentials:

@@ -17,9 +17,9 @@ from udfs.capacity import Capacity, Learnt
 from udfs.endpoint import DEFAULT_MAX_CONCURRENCY, Limits
 from udfs.errors import ErrorKind
 from udfs.pacer import Clock, Pacer
+from udfs.parts import Place
 
 Sleep = Callable[[float], Awaitable[None]]
-Place = tuple[str, str, str]
 
 # What was learnt about a place is where the next task in this process starts, while it is no older than this.
 _REMEMBERED_S = 60.0

@@ -6,6 +6,7 @@ within a minute instead of burning every row's retries for hours.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
@@ -20,12 +21,19 @@ _DEAD_AFTER_ANSWERS = 3.0
 _FEW = 5
 # So many refusals of the credentials in a row are no hiccup.
 _CREDENTIAL_REFUSALS = 3
+# What an endpoint that has scaled to zero answers while it starts: 503, 504, or nothing in time.
+_COLD = frozenset({ErrorKind.OVERLOADED, ErrorKind.TIMEOUT})
+# One that answered a moment ago is up, and short of places.
+_UP_S = 10.0
 # An endpoint that has never answered and rejected so many requests knows no such model, or no such API.
 _REJECTIONS = 50
 
 
 class Health:
-    """Learns from the end of each attempt; used from one event loop. ``answered_at`` is Unix time, 0 before."""
+    """Learns from the end of each attempt; used from one event loop. ``answered_at`` is Unix time, 0 before.
+
+    ``warm_up_s`` is how long an endpoint that scales to zero may be away while it starts; 0 for one that does not.
+    """
 
     def __init__(
         self,
@@ -33,10 +41,12 @@ class Health:
         *,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
+        warm_up_s: float = 0.0,
     ) -> None:
         self._url = url
         self._clock = clock
         self._wall_clock = wall_clock
+        self._warm_up_s = warm_up_s
         self._failing_since: float | None = None
         self._failures = 0
         self._credential_refusals = 0
@@ -44,6 +54,7 @@ class Health:
         self._last: RowError | None = None
         self._lived_at = clock()
         self._slowest_s = 0.0
+        self._cold_at = -math.inf
         self.answered_at = 0.0
 
     def answered(self, *, took_s: float = 0.0) -> None:
@@ -67,9 +78,27 @@ class Health:
             self._rejections += 1
         elif kind.is_retryable:
             self._failures += 1
+            if kind in _COLD:
+                self._cold_at = self._clock()
             if self._failing_since is None:
                 # From when it was sent: an endpoint that lets every call hang is dead after the first time-outs.
                 self._failing_since = max(self._clock() - took_s, self._lived_at)
+
+    @property
+    def is_warming_up(self) -> bool:
+        """It may scale to zero, fails as one that starts does, and is still given time to.
+
+        >>> health = Health("http://model", warm_up_s=600.0)
+        >>> health.failed(ErrorKind.OVERLOADED, "HTTP 503")
+        >>> health.is_warming_up
+        True
+        """
+        now = self._clock()
+        if self._last is None or self._failing_since is None or now - self._failing_since >= self._warm_up_s:
+            return False
+        is_up = self.answered_at and now - self._lived_at < _UP_S
+        # A lost connection between two 503s is no other story.
+        return not is_up and (self._last.kind in _COLD or now - self._cold_at < DEAD_AFTER_S)
 
     def verdict(self) -> RowError | None:
         """Return why there is no use in asking on; ``None`` while there is.
@@ -86,7 +115,7 @@ class Health:
             return RowError(ErrorKind.REJECTED, f"{self._url} rejects every request ({last})")
         if self._failing_since is not None and self._failures >= _FEW:
             down_s = self._clock() - self._failing_since
-            if down_s >= max(DEAD_AFTER_S, _DEAD_AFTER_ANSWERS * self._slowest_s):
+            if down_s >= max(DEAD_AFTER_S, _DEAD_AFTER_ANSWERS * self._slowest_s) and not self.is_warming_up:
                 kind = self._last.kind if self._last else ErrorKind.NETWORK
                 return RowError(kind, f"{self._url} has answered nothing for {down_s:.0f} s ({last})")
         return None

@@ -7,7 +7,7 @@ what they become on a worker is in :mod:`udfs.credentials`.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
@@ -61,6 +61,104 @@ class SecretFromEnv:
 
 
 @dataclass(frozen=True)
+class SecretScope:
+    """A secret in a secret scope of the workspace; the driver reads it, through databricks-sdk (``engine.serving``)."""
+
+    scope: str
+    key: str
+
+    @property
+    def origin(self) -> str:
+        """Where it comes from, in words for a person."""
+        return f"the secret {self.key} in the scope {self.scope}"
+
+    def resolve(self, environ: Mapping[str, str] | None = None) -> Secret:  # noqa: ARG002 - it is not in there
+        """Refuse: a scope is read by the driver, not by whoever calls.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError(f"{self.origin} was not read; the driver reads it before a run, see engine.serving.ready")
+
+
+@dataclass(frozen=True)
+class FirstSecret:
+    """The first of several places where a credential is found; they are tried in order."""
+
+    options: tuple[SecretFromEnv | SecretScope | FirstSecret, ...]
+
+    @property
+    def origin(self) -> str:
+        """Where it comes from, in words for a person."""
+        return " or ".join(option.origin for option in self.options)
+
+    def resolve(
+        self,
+        environ: Mapping[str, str] | None = None,
+        *,
+        read: Callable[[SecretFromEnv | SecretScope], Secret] | None = None,
+    ) -> Secret:
+        """Take the first that is there; ``read`` reads one place, where it is not read from ``environ`` alone.
+
+        Raises:
+            InputError: none is; tells why of each.
+        """
+        refused = []
+        for option in self.options:
+            try:
+                if isinstance(option, FirstSecret):
+                    return option.resolve(environ, read=read)
+                return read(option) if read else option.resolve(environ)
+            except InputError as error:
+                refused.append(str(error))
+        raise InputError("; or ".join(refused))
+
+
+SecretPlace = SecretFromEnv | SecretScope | FirstSecret
+
+
+@dataclass(frozen=True)
+class WorkspaceLogin:
+    """Whatever databricks-sdk finds: environment, ``~/.databrickscfg``, notebook. ``engine.serving`` asks for it."""
+
+    @property
+    def origin(self) -> str:
+        """Where it comes from, in words for a person."""
+        return "the login that databricks-sdk finds"
+
+    def resolve(self, environ: Mapping[str, str] | None = None) -> Secret:  # noqa: ARG002 - the driver's affair
+        """Refuse: the login is the driver's, and it hands over the least that a task needs.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError(f"{self.origin} was not asked; the driver asks it before a run, see engine.serving.ready")
+
+
+@dataclass(frozen=True)
+class LentToken:
+    """A token that only the driver can renew, such as a notebook's: handed to tasks with its lifetime.
+
+    ``auth`` is databricks-sdk's name of how it was got, ``host`` the workspace, ``ends_at`` Unix time (``None``: not
+    known).
+    """
+
+    token: Secret
+    auth: str
+    host: str
+    ends_at: float | None = None
+
+    @property
+    def origin(self) -> str:
+        """Where it comes from, in words for a person."""
+        return f"the driver's {self.auth} login"
+
+    def resolve(self, environ: Mapping[str, str] | None = None) -> LentToken:  # noqa: ARG002 - there is nothing to read
+        """Return itself: it is resolved."""
+        return self
+
+
+@dataclass(frozen=True)
 class OAuthClient:
     """A client of an OAuth 2.0 server that gets short-lived tokens for itself (RFC 6749, section 4.4).
 
@@ -72,8 +170,8 @@ class OAuthClient:
     """
 
     token_url: str
-    client_id: str
-    client_secret: Secret | SecretFromEnv
+    client_id: str | SecretPlace
+    client_secret: Secret | SecretPlace
     scope: str | None = None
 
     def __post_init__(self) -> None:
@@ -91,12 +189,13 @@ class OAuthClient:
         return f"a token of {self.token_url} for the client {self.client_id!r}"
 
     def resolve(self, environ: Mapping[str, str] | None = None) -> OAuthClient:
-        """Read the client's secret; the tokens are each process's own.
+        """Read the client's secret, and its id where that is one; the tokens are each process's own.
 
         Raises:
-            InputError: the variable is not set.
+            InputError: one of them can't be read.
         """
-        return replace(self, client_secret=self.client_secret.resolve(environ))
+        client_id = self.client_id if isinstance(self.client_id, str) else self.client_id.resolve(environ).value
+        return replace(self, client_id=client_id, client_secret=self.client_secret.resolve(environ))
 
 
 @dataclass(frozen=True)
@@ -119,4 +218,4 @@ class KeyFile:
         return self
 
 
-ApiKey = Secret | SecretFromEnv | OAuthClient | KeyFile
+ApiKey = Secret | SecretPlace | OAuthClient | KeyFile | WorkspaceLogin | LentToken

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from udfs.allowance import Allowance
 from udfs.endpoint import Endpoint
 from udfs.ledger import LedgerLocation
+from udfs.parts import Parts
 from udfs.prompt import Prompt
 from udfs.scorers.protocol import Weighted
 from udfs.task_status import StatusFolder
@@ -23,7 +24,8 @@ class EvaluationPlan:
     ``status_folder``, through which tasks report and are stopped. ``sample`` is the number of the answers that are
     asked for, ``verdict_sample`` that of the judges' verdicts over them: above 0, what was asked before is asked once
     more. With ``replay`` no endpoint is called: what the
-    ledger lacks is an error of the kind ``not_in_ledger``.
+    ledger lacks is an error of the kind ``not_in_ledger``. ``parts`` are what the evaluation may use of its endpoints'
+    limits to begin with; they change while it runs where others run beside it.
     """
 
     endpoint: Endpoint
@@ -38,6 +40,7 @@ class EvaluationPlan:
     allowance: Allowance = field(default_factory=Allowance)
     watched: bool = False
     replay: bool = False
+    parts: Parts = field(default_factory=Parts)
 
     @property
     def status_folder(self) -> StatusFolder:

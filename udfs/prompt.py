@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
+from udfs.conversation import MESSAGES, Message, conversation_of, question_variable
 from udfs.errors import InputError
 from udfs.well_formed import well_formed
-
-Message = dict[str, str]
 
 _VARIABLE = re.compile(r"\{\{\s*([A-Za-z_][\w.]*)\s*\}\}")
 _TURNS = ("user", "assistant")
@@ -141,6 +140,11 @@ class Prompt:
         """All placeholders, over all messages."""
         return frozenset().union(*(variables(text) for name, text in self.components.items() if name != DEMOS))
 
+    @property
+    def needs(self) -> frozenset[str]:
+        """What a row's inputs must have: the variables, or for a prompt without any a conversation to answer in."""
+        return self.variables or frozenset({MESSAGES})
+
     def with_components(self, components: Mapping[str, str]) -> Prompt:
         """Return this prompt with other texts; roles and component names stay."""
         return Prompt(self.roles, dict(components))
@@ -170,12 +174,31 @@ class Prompt:
     def messages(self, inputs: Mapping[str, Any]) -> list[Message]:
         """Render into chat messages.
 
+        Where ``inputs`` hold a conversation (``messages``) that the prompt does not name as a variable, it is asked
+        within that conversation: the last user message is the value of ``{{question}}``, or of the only variable that
+        has no other value, and the turns before it come first. A prompt that takes no question is followed by the
+        whole conversation, as its system message.
+
         Raises:
             InputError: a placeholder has no value in ``inputs``.
 
         >>> Prompt.parse("Hello {{name}}").messages({"name": "Ada"})
         [{'role': 'user', 'content': 'Hello Ada'}]
+        >>> Prompt.parse("Be kind.").messages({"messages": [{"role": "user", "content": "Hi"}]})
+        [{'role': 'system', 'content': 'Be kind.'}, {'role': 'user', 'content': 'Hi'}]
         """
+        turns = None if MESSAGES in self.variables else conversation_of(inputs)
+        if turns is None:
+            return self._rendered(inputs)
+        question = question_variable(self.variables, inputs)
+        if question is None:
+            own = self._rendered(inputs)
+            return [{**own[0], "role": "system"} if self.roles is None else own[0], *own[1:], *turns]
+        own = self._rendered({**inputs, question: turns[-1]["content"]})
+        last_user = max(place for place, message in enumerate(own) if message["role"] == "user")
+        return [*own[:last_user], *turns[:-1], *own[last_user:]]
+
+    def _rendered(self, inputs: Mapping[str, Any]) -> list[Message]:
         deployed = self.deployed()
         if isinstance(deployed, str):
             return [{"role": "user", "content": render(deployed, inputs)}]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from udfs.conversation import flat_inputs
 from udfs.well_formed import well_formed
 
 RECORDS_DDL = (
@@ -51,6 +52,7 @@ def normal_record(record: Mapping[str, Any]) -> dict[str, Any]:
         shown = repr(record.get("inputs"))[:80]
         defect = f"has inputs {shown}; give an object of the template's variables, such as {{text: …}}"
         inputs = {}
+    inputs = flat_inputs(inputs)
     expectations = _parsed(record.get("expectations"))
     expectations = dict(expectations) if isinstance(expectations, dict) else {}
     for key in ("expected_response", "expected_facts"):

@@ -3,7 +3,8 @@
 It works the same on classic Spark, Spark Connect and serverless compute, because it uses nothing of Spark. A task
 rewrites ``p00003.json`` every two seconds and leaves ``p00003.done`` when it has ended; a file ``stop.json``, from
 whomever, ends all tasks; ``begun.json`` is the driver's, so that a task on a machine that does not share the storage
-finds that out before it pays for anything.
+finds that out before it pays for anything. Where several evaluations share an endpoint, the driver's ``parts.json``
+says what part of its limits this one may use, and a task's ``p00003.parts`` which version of it the task keeps.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from dataclasses import asdict, dataclass, fields
 
 from udfs.errors import InputError
 from udfs.files import filesystem_of, names_in, read_whole, write_whole
+from udfs.parts import Parts
 
 FORMAT_VERSION = 1
 # Kinds of a stop that are no ErrorKind.
 INTERRUPTED, LEDGER = "interrupted", "ledger"
-_BEGUN, _STOP = "begun.json", "stop.json"
+_BEGUN, _STOP, _PARTS = "begun.json", "stop.json", "parts.json"
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,8 @@ class TaskStatus:
     """How far one task is: rows, attempts and tokens so far, and calls in flight now.
 
     ``done`` counts finished rows; ``reused`` those of them that the ledger answered; ``cost`` is in the endpoints'
-    currency; ``answered_at`` is the Unix time of the latest answer, 0 before the first.
+    currency; ``answered_at`` is the Unix time of the latest answer, 0 before the first; ``warming_up`` counts tasks
+    that wait for an endpoint that had scaled to zero.
     """
 
     done: int = 0
@@ -40,6 +43,7 @@ class TaskStatus:
     score_sum: float = 0.0
     scored: int = 0
     answered_at: float = 0.0
+    warming_up: int = 0
 
     def __add__(self, other: TaskStatus) -> TaskStatus:
         """Add up two tasks; the latest answer is the later of the two."""
@@ -61,10 +65,11 @@ class Stop:
 
 @dataclass(frozen=True)
 class Look:
-    """One look into the folder: whether a stop is there, and which partitions have ended."""
+    """One look into the folder: whether a stop or parts are there, and which partitions have ended."""
 
     stopped: bool
     ended: frozenset[int]
+    has_parts: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,19 +116,44 @@ class StatusFolder:
         """List the folder."""
         names = names_in(self.folder)
         ended = frozenset(int(name[1:6]) for name in names if name.endswith(".done"))
-        return Look(_STOP in names, ended)
+        return Look(_STOP in names, ended, _PARTS in names)
 
     def statuses(self) -> dict[int, TaskStatus]:
         """Return what the tasks reported last, by partition."""
         found = {}
         for name in names_in(self.folder):
-            if name.startswith("p") and name.endswith(".json"):
+            if name.startswith("p") and name.endswith(".json") and name != _PARTS:
                 content = read_whole(f"{self.folder}/{name}")
                 if content:
                     known = {field.name for field in fields(TaskStatus)}
                     values = {key: value for key, value in json.loads(content).items() if key in known}
                     found[int(name[1:6])] = TaskStatus(**values)
         return found
+
+    def hand_out(self, parts: Parts) -> None:
+        """Tell the tasks, from the driver, what parts of the endpoints' limits are the evaluation's from now on.
+
+        Raises:
+            OSError: storage refuses it.
+        """
+        write_whole(f"{self.folder}/{_PARTS}", parts.to_json().encode())
+
+    def parts(self) -> Parts | None:
+        """Return what the driver has handed out last; ``None`` where it has not."""
+        content = read_whole(f"{self.folder}/{_PARTS}")
+        return Parts.from_json(content) if content else None
+
+    def keep_to(self, partition: int, parts: Parts) -> None:
+        """Say that a task keeps to these parts, its calls in flight included."""
+        write_whole(f"{self.folder}/p{partition:05d}.parts", str(parts.version).encode())
+
+    def kept_version(self) -> int | None:
+        """Return the version of the parts that all running tasks keep to; ``None`` while no task runs."""
+        names = names_in(self.folder)
+        begun = {name[:6] for name in names if name.startswith("p") and name.endswith(".json") and name != _PARTS}
+        running = begun - {name[:6] for name in names if name.endswith(".done")}
+        told = [read_whole(f"{self.folder}/{partition}.parts") for partition in running]
+        return min((int(content) if content else -1 for content in told), default=None)
 
     def stop(self, stop: Stop) -> None:
         """Have all tasks end; the first reason stays.

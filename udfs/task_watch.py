@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from udfs.errors import ErrorKind, EvaluationStopped, LedgerError
 from udfs.health import DEAD_AFTER_S
+from udfs.parts import Parts
 from udfs.task_status import LEDGER, StatusFolder, Stop
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ class TaskWatch:
         self._tasks = tasks
         self._ended: frozenset[int] = frozenset()
         self._holding = False
+        self._parts: Parts | None = None
+        self._keeps = True
 
     def begin(self) -> None:
         """Make sure, before the first call, that storage is shared and that nobody has stopped the evaluation.
@@ -84,6 +87,11 @@ class TaskWatch:
                 f"{self._folder.root} can't be written: {error}; make room or mend the rights, then start the same "
                 "command again"
             ) from error
+        # After the report: a driver that has not seen this task yet has handed its parts out before this look.
+        self._take(self._handed_out())
+        if self._parts is not None:
+            self._folder.keep_to(self._partition, self._parts)
+            self._keeps = True
 
     def end(self) -> None:
         """Report for the last time; what this task held of the limits passes to the others."""
@@ -123,6 +131,7 @@ class TaskWatch:
             await asyncio.sleep(_TICK_S)
             await end_if_dead(self._evaluator.calls)
             self._spare_what_could_not_be_kept()
+            await self._say_when_kept()
             if time.monotonic() - reported_at >= _REPORT_EVERY_S:
                 reported_at = time.monotonic()
                 await self._report()
@@ -139,9 +148,35 @@ class TaskWatch:
         if look.stopped:
             await drain(self._evaluator.calls)
             await loop.run_in_executor(None, self._raise_if_stopped)
+        if look.has_parts:
+            self._take(await loop.run_in_executor(None, self._handed_out))
         if look.ended != self._ended:
             self._ended = look.ended
             self._evaluator.calls.share(max(1, self._tasks - len(look.ended - {self._partition})))
+
+    def _handed_out(self) -> Parts | None:
+        """Read what the driver has handed out; what can't be read now is looked for again at the next report."""
+        try:
+            return self._folder.parts()
+        except (OSError, ValueError) as error:
+            log.warning("can't read what part of the limits is ours: %s", error)
+            return None
+
+    def _take(self, parts: Parts | None) -> None:
+        if parts is not None and (self._parts is None or parts.version > self._parts.version):
+            self._parts, self._keeps = parts, False
+            self._evaluator.calls.take(parts)
+
+    async def _say_when_kept(self) -> None:
+        """Let the driver know as soon as no more calls are in flight than the new parts allow."""
+        if self._parts is None or self._keeps or not self._evaluator.calls.keeps_limits:
+            return
+        try:
+            await asyncio.get_running_loop().run_in_executor(None, self._folder.keep_to, self._partition, self._parts)
+        except OSError as error:
+            log.warning("can't write which part of the limits partition %d keeps: %s", self._partition, error)
+            return
+        self._keeps = True
 
     def _spare_what_could_not_be_kept(self) -> None:
         """Ask for nothing while storage refuses answers; when it takes them again, go on."""

@@ -16,7 +16,8 @@ from typing import Any
 
 from udfs.chat_match import CONTINUED, HISTORY, OTHER_MESSAGES, recover_from_messages
 from udfs.chat_shapes import answer_of, messages_of
-from udfs.prompt import Message, placeholders
+from udfs.conversation import MESSAGES, Message, conversation_of, flat_inputs
+from udfs.prompt import placeholders
 from udfs.records import BY_PERSON, RECORDED_MS
 from udfs.template_match import AMBIGUOUS, MISMATCH, Unmatched
 from udfs.traced import Said, Trace, TracedSpan
@@ -92,7 +93,7 @@ class TraceReading:
                 for span in spans
                 if isinstance(span.inputs, Mapping)
                 and span.outputs is not None
-                and (self.match == "root" or self.variables <= span.inputs.keys())
+                and (self.match == "root" or self._is_own(span))
             ]
             if by_name:
                 return by_name
@@ -110,6 +111,15 @@ class TraceReading:
             elif not _is_inside(trace, span, [call.span for call in found if call.inputs == inputs]):
                 found.append(_Call(span, inputs))
         return found or Unmatched(_nearest(failures) if failures else NO_CALL)
+
+    def _is_own(self, span: TracedSpan) -> bool:
+        """True where the span's inputs are the prompt's variables, or a conversation that it is asked in.
+
+        The messages of a call to a model are no such conversation: they hold the prompt.
+        """
+        if span.is_call:
+            return MESSAGES not in self.variables and self.variables <= span.inputs.keys()
+        return _fits(self.variables, flat_inputs(span.inputs))
 
     def _named(self, trace: Trace) -> list[TracedSpan]:
         return [span for span in trace.spans if fnmatchcase(span.name, self.span or "*")]
@@ -138,7 +148,7 @@ class TraceReading:
         for template in templates:
             values = recover_from_messages(template, messages)
             if not isinstance(values, Unmatched):
-                return values if self.variables <= values.keys() else Unmatched(LACKS)
+                return values if _fits(self.variables, values) else Unmatched(LACKS)
             failures.append(values)
         return Unmatched(_nearest(failures))
 
@@ -151,7 +161,9 @@ class TraceReading:
         if answer is not None and answer.cut and "truncated" not in self.include:
             return Unmatched(CUT)
         # What a function returned is its answer, whatever it is; a model's reply must be one that is known.
-        expected = expected_of(call.span.outputs) if call.by_name else answer.text if answer else None
+        expected = answer.text if answer else None
+        if call.by_name and (answer is None or conversation_of(call.inputs) is None):
+            expected = expected_of(call.span.outputs)
         if expected is None:
             return Unmatched(NO_ANSWER)
         persons = self._expectations(trace, call.span, alone=alone)
@@ -202,6 +214,11 @@ def expected_of(outputs: Any) -> Any:
 def slices_of(tags: Mapping[str, Any]) -> dict[str, str]:
     """Tags to report by: all but those of the tools'."""
     return {key: str(value) for key, value in tags.items() if not key.startswith(("mlflow.", "promptmill."))}
+
+
+def _fits(variables: frozenset[str], inputs: Mapping[str, Any]) -> bool:
+    """True where the row has all variables; one may be the question of a conversation."""
+    return len(variables - inputs.keys()) <= int(bool(conversation_of(inputs)) and MESSAGES not in variables)
 
 
 def _nearest(failures: Sequence[Unmatched]) -> str:

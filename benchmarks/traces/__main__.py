@@ -22,7 +22,7 @@ import mlflow
 from mlflow.store.entities.paged_list import PagedList
 
 from benchmarks.traces import application, copies
-from engine.config_sections import TracesModel
+from engine.config import TracesModel
 from engine.storage import Storage
 from engine.trace_pages import PageFolder
 from engine.traces import read_traces

@@ -39,6 +39,7 @@ from engine.rows import Row
 from engine.run_state import RunState
 from engine.session import configured_session
 from engine.settings import JudgeCheckSettings
+from engine.shared_storage import check_shared
 from engine.sources import load_rows
 from engine.split import sample_rows
 from engine.storage import Storage
@@ -253,7 +254,8 @@ def prepare(
         f"judge-check|{fingerprint(settings, seed, target=target)}|{identity}",
     )
     storage = Storage.at(app.storage.root, state.run_dir)
-    wanted = frozenset() if is_program else frozenset().union(*(prompt.variables for prompt in prompts))
+    check_shared(session, storage)
+    wanted = frozenset() if is_program else frozenset().union(*(prompt.needs for prompt in prompts))
     judges = tuple(weighted for weighted in mix if isinstance(weighted.scorer, Judge))
     every = load_rows(
         session,

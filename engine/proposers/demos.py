@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from engine.proposers.labels import answer_of
 from engine.proposers.protocol import Proposal, ProposalRequest
 from engine.rows import Row
+from udfs.conversation import conversation_of
 from udfs.prompt import DEMOS, TEMPLATE, Message, Prompt, render
 
 # A demonstration longer than this teaches less than it costs in every call.
@@ -80,7 +81,9 @@ def can_show(prompt: Prompt, rows: Sequence[Row]) -> bool:
     """Say whether these rows can be demonstrations of ``prompt``: it is one prompt, and their inputs fill it in."""
     if not prompt.is_chat and TEMPLATE not in prompt.components:
         return False
-    return all(prompt.variables <= json.loads(row.inputs).keys() for row in rows)
+    inputs = [json.loads(row.inputs) for row in rows]
+    # In a conversation the question is no part of the prompt, and so could be none of a demonstration's.
+    return all(prompt.variables <= one.keys() and conversation_of(one) is None for one in inputs)
 
 
 def showing(prompt: Prompt, rows: Sequence[Row], labels: Sequence[str] = ()) -> Prompt:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from engine.serving import ready, renewed
+from engine.sharing import Sharing
 from engine.token_estimate import tokens_in
 from engine.usage import Usage
 from udfs import event_loop
@@ -15,7 +18,7 @@ from udfs.allowance import Allowance, Purse
 from udfs.client import Answer, ChatClient
 from udfs.endpoint import Endpoint
 from udfs.errors import CallError, ErrorKind, LedgerError, call_error
-from udfs.flow import flow_control
+from udfs.flow import FlowControl, flow_control
 from udfs.ledger import Entry, LedgerLocation, SegmentLedger, reflection_key
 from udfs.prompt import Message
 from udfs.records import canonical_json
@@ -32,7 +35,8 @@ class ReflectionClient:
     """The reflection model. Used from the process's event loop; one instance a search.
 
     With ``replay`` it is never called, and needs no credentials. ``allowance`` says what may still be spent; it is
-    asked before calls, and nothing is called that it does not cover.
+    asked before calls, and nothing is called that it does not cover. ``sharing`` shares the endpoint's limits with the
+    optimizations that run beside this one.
     """
 
     def __init__(
@@ -44,8 +48,9 @@ class ReflectionClient:
         usage: Usage,
         replay: bool = False,
         allowance: Callable[[], Allowance] = Allowance,
+        sharing: Sharing | None = None,
     ) -> None:
-        self.endpoint = endpoint if replay else endpoint.with_secret()
+        self.endpoint = endpoint if replay else ready(endpoint)
         self._replay = replay
         self._location = ledger
         self._run_id = run_id
@@ -58,6 +63,10 @@ class ReflectionClient:
         self._purse = Purse(Allowance(), clock=time.time)
         self._under_way = 0
         self._opening = asyncio.Lock()
+        self._sharing = sharing
+        self._lease: contextlib.ExitStack | None = None
+        self._leasing = asyncio.Lock()
+        self._flow: FlowControl | None = None
         self._asking: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
 
     async def ask(
@@ -148,7 +157,9 @@ class ReflectionClient:
                 raise call_error(ErrorKind.BUDGET, "the budget does not cover another call to the reflection model")
             took_tokens, took_cost = 0.0, 0.0
             try:
-                answer = await self._answer(await self._opened_client(), messages, sample, response_format)
+                client = await self._opened_client()
+                await self._take_lease()
+                answer = await self._answer(client, messages, sample, response_format)
                 took_tokens = answer.prompt_tokens + answer.completion_tokens
                 took_cost = self._price(answer.prompt_tokens, answer.completion_tokens)
             finally:
@@ -163,6 +174,22 @@ class ReflectionClient:
             return answer
         finally:
             self._under_way -= 1
+            if not self._under_way and self._lease is not None:
+                self._lease.close()
+                self._lease = None
+
+    async def _take_lease(self) -> None:
+        """Hold a part of the endpoint's limits while calls are under way, where other optimizations use it, too."""
+        if self._sharing is None or self._flow is None:
+            return
+        sharing, limits, place = self._sharing, self.endpoint.limits, self.endpoint.place
+        async with self._leasing:
+            if self._lease is None:
+                held = contextlib.ExitStack()
+                # In a thread, because it may wait for others, whose calls run on this loop.
+                lease = await asyncio.to_thread(held.enter_context, sharing.lease({place: limits}))
+                self._lease = held
+                self._flow.limit(limits.share(1, part=lease.parts.of(place)))
 
     def _foreseen(self, messages: Sequence[Message]) -> tuple[float, float]:
         prompt = sum(tokens_in(message["content"]) for message in messages)
@@ -201,8 +228,9 @@ class ReflectionClient:
 
     async def _opened_client(self) -> ChatClient:
         async with self._opening:
-            if self._client is None:
-                place = (self.endpoint.provider, self.endpoint.base_url, self.endpoint.name)
-                flow = flow_control(place, self.endpoint.limits.share(1), tasks=1)
-                self._client = ChatClient(self.endpoint, flow, await event_loop.session())
+            # In a thread: a login may be asked over the network for its next token.
+            self.endpoint = await asyncio.to_thread(renewed, self.endpoint)
+            if self._client is None or self._client.endpoint is not self.endpoint:
+                self._flow = self._flow or flow_control(self.endpoint.place, self.endpoint.limits.share(1), tasks=1)
+                self._client = ChatClient(self.endpoint, self._flow, await event_loop.session())
             return self._client

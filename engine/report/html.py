@@ -19,7 +19,7 @@ from engine.report.summary import section, summarize
 from engine.report.tree import REFUSED, tree_chart
 from engine.report.verdict import verdict_page
 
-TEMPLATE, PARTS, STYLE = "report.html.j2", "parts.html.j2", "report.css"
+TEMPLATE, PARTS, INLINE, STYLE = "report.html.j2", "parts.html.j2", "inline.html.j2", "report.css"
 # What the template asks of result.json beside the summary; a failed run may lack any of it.
 RESULT_KEYS = ("holdout", "steps", "candidates", "ended", "ended_because", "proposers", "cost", "seconds")
 # A few such texts are still a page that opens at once; record.json has them whole.
@@ -46,16 +46,22 @@ def render_report(record: RunRecord) -> str:
 
     Sections and numbers that the record lacks are left out or said to be missing. Fields have their declared types.
     """
+    return environment().get_template(TEMPLATE).render(context_of(record))
+
+
+def context_of(record: RunRecord, *, inline: bool = False) -> dict[str, Any]:
+    """Give what the template asks for; ``inline`` where its sections stand on a page of somebody else's."""
     summary = summarize(record)
     result: dict[str, Any] = dict.fromkeys(RESULT_KEYS) | dict(record.result)
     winner = summary.winner.label if summary.winner else None
     shown, folded = _split_candidates(record.candidates, winner)
-    context: dict[str, Any] = {
+    return {
+        "inline": inline,
         "record": record,
         "result": result,
         "summary": summary,
         "winner": winner,
-        "style": Markup(_source(STYLE)),  # noqa: S704 - our own style sheet
+        "style": style(),
         "interval": ""
         if summary.unchanged
         else charts.interval_chart(summary.difference, summary.interval, summary.needed),
@@ -71,7 +77,6 @@ def render_report(record: RunRecord) -> str:
         "tokens": section(result, "tokens"),
         "settings": list(words.flat(record.settings)),
     }
-    return _environment().get_template(TEMPLATE).render(context)
 
 
 def _split_candidates(
@@ -119,21 +124,27 @@ def _row_tables(record: RunRecord) -> list[dict[str, Any]]:
     ]
 
 
+def style() -> Markup:
+    """Give the style sheet."""
+    return Markup(_source(STYLE))  # noqa: S704 - our own file
+
+
 def _source(name: str) -> str:
     return files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
 @cache
-def _environment() -> Environment:
-    environment = Environment(
+def environment() -> Environment:
+    """Give the templates with their filters: everything written is escaped."""
+    made = Environment(
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         finalize=_finalize,
-        loader=DictLoader({name: _source(name) for name in (TEMPLATE, PARTS)}),
+        loader=DictLoader({name: _source(name) for name in (TEMPLATE, PARTS, INLINE)}),
     )
-    environment.filters |= {
+    made.filters |= {
         "change": words.change,
         "change_sign": words.change_sign,
         "count": words.count,
@@ -147,8 +158,8 @@ def _environment() -> Environment:
         "is_long": _is_long,
         "is_role": lambda text: words.ROLE_LINE.fullmatch(text) is not None,
     }
-    environment.globals |= {"preview_chars": PREVIEW_CHARS, "slice_chart": charts.slice_chart, "gap": words.gap}
-    return environment
+    made.globals |= {"preview_chars": PREVIEW_CHARS, "slice_chart": charts.slice_chart, "gap": words.gap}
+    return made
 
 
 def _finalize(value: Any) -> Any:

@@ -132,7 +132,7 @@ def _of_home(home: Path) -> list[int]:
     return [pid for pid in pids if str(home) in processes.command_line(pid)]
 
 
-_CLUSTER_CONF = {
+CLUSTER_CONF = {
     "spark.driver.memory": "640m",
     "spark.executor.memory": "512m",
     "spark.ui.enabled": "false",
@@ -144,4 +144,4 @@ _CLUSTER_CONF = {
 
 def cluster_section(conf: Mapping[str, str] = MappingProxyType({}), master: str = "local-cluster[2,1,512]") -> str:
     """Return the ``spark`` section of a configuration for a small cluster."""
-    return json.dumps({"master": master, "conf": {**_CLUSTER_CONF, **conf}})
+    return json.dumps({"master": master, "conf": {**CLUSTER_CONF, **conf}})

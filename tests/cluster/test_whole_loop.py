@@ -17,6 +17,13 @@ def test_whole_loop_runs_alike_on_every_spark(cluster):
     run_loop(cluster, "", "5 passed")
 
 
+@pytest.mark.slow_cluster
+def test_notebooks_run_over_spark_connect():
+    """Every notebook, and the look at shared storage, with a client that has no JVM of its own."""
+    outcome = run_on("connect", ["tests/jobs/test_notebooks.py", "tests/engine/test_shared_storage.py", "-q"])
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+
+
 def run_loop(cluster, chosen, told):
     outcome = run_on(cluster, ["tests/engine/test_migration.py", "-q", "-k", chosen])
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr

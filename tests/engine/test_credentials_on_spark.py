@@ -1,17 +1,12 @@
 """Credentials of a Spark job: executors renew them without the driver, and nothing written or said holds one."""
 
-import base64
 import json
-import subprocess
-import sys
 import time
 from collections import Counter
 from dataclasses import replace
 
 import planted_world as world
-import pyarrow.parquet as pq
-import pytest
-from spark_clusters import ROOT
+from canaries import command, leaks, written
 from token_world import CLIENT_ID, CLIENT_SECRET, TOKEN_MARK, TokenWorld
 
 from engine.evaluate import Evaluation
@@ -59,68 +54,40 @@ def test_executors_renew_without_the_driver(spark, tmp_path, monkeypatch):
     assert 4 <= len(tokens.from_here) <= 4 * (spent_s / 1.4 + 1)
 
 
-@pytest.fixture
-def command(tmp_path):
-    """Give what runs ``promptmill optimize`` on a world, in a process of its own; it logs all that it can."""
-
-    def run(tokens, *, secret=CLIENT_SECRET):
-        text = world.config_text(tmp_path, target_url=tokens.base_url, reflection_url=tokens.base_url, rows=60)
-        client = f"token_url: '{tokens.token_url}', client_id: {CLIENT_ID}, client_secret: {{env: MILL_SECRET}}"
-        text = text.replace("provider: openai,", f"provider: openai, api_key: {{oauth: {{{client}}}}},")
-        conf = {"spark.eventLog.enabled": "true", "spark.eventLog.dir": str(tmp_path / "events")}
-        conf |= {"spark.eventLog.compress": "false", "spark.log.level": "INFO", "spark.driver.memory": "1g"}
-        (tmp_path / "events").mkdir()
-        config = tmp_path / "config.yaml"
-        config.write_text(f"{text}spark: {{master: 'local[2]', conf: {json.dumps(conf)}}}\n")
-        code = "import logging; logging.basicConfig(level='DEBUG'); from jobs.cli import main; main()"
-        arguments = ("optimize", "--config", str(config), "--run-dir", str(tmp_path / "run"))
-        return subprocess.run(
-            [sys.executable, "-c", code, *arguments],
-            cwd=ROOT,
-            env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path / "home"), "MILL_SECRET": secret},
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-
-    return run
+SECRETS = (TOKEN_MARK, CLIENT_SECRET)
 
 
-def leaks(folder, done):
-    """Return where one of the secrets stands: in what was said, in a file, or inside a Parquet file."""
-    pair = base64.b64encode(f"{CLIENT_ID}:".encode()).rstrip(b"=")[:-1]
-    marks = (TOKEN_MARK.encode(), CLIENT_SECRET.encode(), b"canary%2Fsecret", b"Basic " + pair)
-    said = {"stdout": done.stdout.encode(), "stderr": done.stderr.encode()}
-    files = {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    columns = {
-        f"in {path}": str(pq.read_table(path).to_pydict()).encode() for path in files if path.endswith(".parquet")
-    }
-    assert any("/events/" in path for path in files)
-    return [(where, mark) for where, text in (said | files | columns).items() for mark in marks if mark in text]
+def run(tokens, folder):
+    """Run ``promptmill optimize`` on a world whose endpoints take an OAuth client's tokens."""
+    text = world.config_text(folder, target_url=tokens.base_url, reflection_url=tokens.base_url, rows=60)
+    client = f"token_url: '{tokens.token_url}', client_id: {CLIENT_ID}, client_secret: {{env: MILL_SECRET}}"
+    text = text.replace("provider: openai,", f"provider: openai, api_key: {{oauth: {{{client}}}}},")
+    config = written(folder, text)
+    arguments = ("optimize", "--config", config, "--run-dir", str(folder / "run"))
+    return command(folder, *arguments, environ={"MILL_SECRET": CLIENT_SECRET})
 
 
-def test_nothing_that_a_run_leaves_holds_a_secret(tmp_path, command):
+def test_nothing_that_a_run_leaves_holds_a_secret(tmp_path):
     """Ledger, run directory, MLflow, Spark's event log and every log line, after a promotion with short tokens."""
 
     def answer(call):
         return world.reflection(call) if call.body["model"] == "big" else world.target(call)
 
     with TokenWorld(1.5, echo=True, answer=answer) as tokens:
-        done = command(tokens)
+        done = run(tokens, tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "promoted"
     assert len(tokens.forms) > 2
     assert list((tmp_path / "store").rglob("*.parquet"))
-    assert leaks(tmp_path, done) == []
+    assert leaks(tmp_path, done, SECRETS) == []
 
 
-def test_nothing_that_a_failed_run_leaves_holds_a_secret(tmp_path, command):
+def test_nothing_that_a_failed_run_leaves_holds_a_secret(tmp_path):
     """The endpoint repeats the header that it refuses, and the run ends with that error; the token is masked in it."""
     with TokenWorld(1.5, echo=True, answer=world.target) as tokens:
         tokens.closed = True
-        done = command(tokens)
+        done = run(tokens, tmp_path)
     assert done.returncode == 1, done.stderr[-2000:]
     assert "bad header Bearer ***" in done.stderr
     assert tokens.forms
-    assert leaks(tmp_path, done) == []
+    assert leaks(tmp_path, done, SECRETS) == []

@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib.util
+import os
 import re
 import threading
 from contextlib import contextmanager
@@ -12,6 +13,9 @@ import mlflow
 import planted_world as world
 import pytest
 from token_world import CLIENT_ID, CLIENT_SECRET, TokenWorld
+from workspace import CLIENT_ID as WORKSPACE_CLIENT
+from workspace import CLIENT_SECRET as WORKSPACE_SECRET
+from workspace import PAT, ServedEndpoint, Workspace
 
 from engine import doctor
 from engine.config import AppConfig
@@ -301,3 +305,58 @@ def test_extras_are_warnings_only(monkeypatch):
     )
     findings = {finding.what: finding for finding in diagnose()}
     assert findings["local model"].status == findings["quickstart data"].status == "warning"
+
+
+def serving(tmp_path):
+    return configured(tmp_path, "HERE", "HERE", ("provider: openai, base_url: HERE", "provider: databricks"))
+
+
+def test_a_serving_endpoint_is_told_with_its_login_task_and_limits(tmp_path, monkeypatch):
+    """Who asks (never the secret), whether it is ready, what it speaks and lets through; nothing is invoked."""
+    for name in [name for name in os.environ if name.startswith("DATABRICKS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("DATABRICKS_CONFIG_FILE", "/nowhere")
+    limits = [{"calls": 60, "tokens": 9000, "renewal_period": "minute", "key": "endpoint"}]
+    small = ServedEndpoint("small", rate_limits=limits, cold_s=60.0, entity={"foundation_model": {}})
+    with Workspace(small, ServedEndpoint("big", ready=False, task="agent/v1/responses")) as workspace:
+        by_client = {"DATABRICKS_CLIENT_ID": WORKSPACE_CLIENT, "DATABRICKS_CLIENT_SECRET": WORKSPACE_SECRET}
+        with workspace.environment(**by_client):
+            findings = found(serving(tmp_path))
+        assert not any("/invocations" in path for path in workspace.paths())
+    assert findings["endpoint small"].status == "ok"
+    assert findings["endpoint small"].detail == (
+        "ready, task llm/v1/chat, pay-per-token, at most 60 calls a minute, at most 9,000 tokens a minute, "
+        f"scaled to zero (the first calls wait) at {workspace.host}; auth: oauth-m2m"
+    )
+    assert findings["endpoint big"].status == "warning"
+    assert findings["endpoint big"].detail.startswith("not ready, task agent/v1/responses")
+    assert WORKSPACE_SECRET not in repr(findings)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "token", "said", "mend"),
+    [
+        (ServedEndpoint("other"), PAT, "Endpoint with name 'small' does not exist", "the endpoint's name"),
+        (ServedEndpoint("small"), "dapi-wrong", "answers 403: Invalid access token.", "the login"),
+        (
+            ServedEndpoint("small", task="llm/v1/embeddings"),
+            PAT,
+            "has the task 'llm/v1/embeddings'",
+            "answers with text",
+        ),
+        (ServedEndpoint("small"), "", "databricks-sdk finds no login", "DATABRICKS_CLIENT_ID"),
+    ],
+)
+def test_a_serving_endpoint_that_can_not_be_used_is_told_with_its_mend(
+    tmp_path, monkeypatch, endpoint, token, said, mend
+):
+    """No such endpoint, a token that is none, a task without a text, no login at all."""
+    for name in [name for name in os.environ if name.startswith("DATABRICKS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("DATABRICKS_CONFIG_FILE", "/nowhere")
+    with Workspace(endpoint) as workspace, workspace.environment(DATABRICKS_TOKEN=token):
+        finding = found(serving(tmp_path))["endpoint small"]
+    assert finding.status == "missing"
+    assert said in finding.detail
+    assert mend in finding.mend
+    assert not token or token not in repr(finding)

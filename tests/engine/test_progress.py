@@ -99,3 +99,11 @@ def test_tasks_that_report_are_seen_while_the_job_runs(progress, shown, tmp_path
         while not any(s.done == 4 for s in shown) and time.monotonic() < until:
             time.sleep(0.05)
     assert any((s.done, s.tasks.in_flight) == (4, 2) for s in shown)
+
+
+def test_an_endpoint_that_warms_up_is_told():
+    """A line that stands still for minutes says why; tasks that wait are counted together."""
+    waiting = TaskStatus(warming_up=1) + TaskStatus(warming_up=1)
+    assert waiting.warming_up == 2
+    line = facts(Snapshot("val", 40, waiting, elapsed_s=95.0))
+    assert line == "the endpoint had scaled to zero and is warming up · 95 s"

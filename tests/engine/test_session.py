@@ -104,6 +104,23 @@ def test_an_archive_is_the_same_bytes_and_holds_sources_only(package):
     ]
 
 
+def test_a_package_that_came_in_a_zip_is_shipped_all_the_same(package, tmp_path, monkeypatch):
+    """What spark-submit --py-files brings is the same archive as what the checkout brings."""
+    from_folder = _archive_of(package).read_bytes()
+    name, folder = package.__name__, Path(package.__file__).parent
+    zipped = tmp_path / "brought.zip"
+    with zipfile.ZipFile(zipped, "w") as archive:
+        for path in folder.rglob("*.*"):
+            archive.write(path, str(path.relative_to(tmp_path)))
+    for module in [module for module in sys.modules if module.split(".")[0] == name]:
+        del sys.modules[module]
+    monkeypatch.setattr(sys, "path", [str(zipped)])
+    importlib.invalidate_caches()
+    again = importlib.import_module(name)
+    assert str(zipped) in again.__file__
+    assert _archive_of(again).read_bytes() == from_folder
+
+
 def test_a_package_without_a_file_is_refused(tmp_path, monkeypatch):
     """A namespace package has no one folder to zip."""
     (tmp_path / "spacename").mkdir()

@@ -8,7 +8,7 @@ import mlflow
 import pyarrow.parquet as pq
 import pytest
 
-from engine.config_sections import DatasetModel, TracesModel
+from engine.config import DatasetModel, TracesModel
 from engine.sources import load_rows
 from engine.storage import Storage
 from engine.trace_log import AnswerTrace, TraceLog

@@ -6,7 +6,7 @@ import mlflow
 import pytest
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
-from engine.config_sections import DatasetModel
+from engine.config import DatasetModel
 from engine.errors import InputError
 from engine.rows import local_rows
 from engine.sources import _dataset_table, load_rows

@@ -13,7 +13,7 @@ from mlflow.tracing.client import TracingClient
 from benchmarks.traces.application import TEMPLATE, spans
 from engine import trace_worker
 from engine import traces as engine_traces
-from engine.config_sections import TracesModel
+from engine.config import TracesModel
 from engine.errors import InputError
 from engine.storage import Storage
 from engine.trace_pages import PageFolder

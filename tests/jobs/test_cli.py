@@ -20,6 +20,7 @@ from engine.scripted_endpoint import ScriptedEndpoint
         "report",
         "ui",
         "ledger",
+        "config",
         "doctor",
         "serve-model",
         "quickstart",

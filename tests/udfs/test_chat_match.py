@@ -45,13 +45,13 @@ def test_a_rendered_chat_gives_its_values_or_none(turns, values):
     ("template", "messages", "expected"),
     [
         ("Q: {{q}}", said(("user", "Q: why")), {"q": "why"}),
-        ("Q: {{q}}", said(("system", "Be kind."), ("user", "Q: why")), OTHER_MESSAGES),
-        ("Q: {{q}}", said(("user", "Q: a"), ("assistant", "b"), ("user", "Q: c")), HISTORY),
+        ("Q: {{q}}", said(("system", "Be kind."), ("user", "Q: why")), MISMATCH),
         ("Q: {{q}}", said(("assistant", "Q: why")), OTHER_MESSAGES),
         ([SYSTEM, USER], said(("user", "Q: why"), ("system", "Be kind.")), OTHER_MESSAGES),
         ([SYSTEM, USER], said(("user", "Q: why")), OTHER_MESSAGES),
         ([SYSTEM, USER], said(("system", "Be kind."), ("user", "Hello")), MISMATCH),
-        ([SYSTEM, USER], said(("system", "Be kind."), ("user", "a"), ("assistant", "b"), ("user", "Q: c")), HISTORY),
+        ([SYSTEM, USER], said(("system", "Be kind."), ("user", "a"), ("tool", "b"), ("user", "Q: c")), HISTORY),
+        ("Q: {{input}} {{x}}", said(("user", "a"), ("assistant", "b"), ("user", "Q: c d")), HISTORY),
         ([SYSTEM, USER], said(("system", "Be"), ("user", "a"), ("assistant", "b"), ("user", "Q: c")), MISMATCH),
         ([SYSTEM, USER], said(("system", "Be kind."), ("user", "Q: c"), ("assistant", None), ("tool", "1")), CONTINUED),
         ([SYSTEM, USER], [{"role": "system", "content": "Be kind."}, {"role": "user", "content": None}], MISMATCH),
@@ -61,6 +61,43 @@ def test_a_rendered_chat_gives_its_values_or_none(turns, values):
 def test_roles_and_numbers_of_messages_must_be_the_prompts(template, messages, expected):
     """Anything beside the prompt's own messages shaped the answer, so there is no row in it."""
     assert found(template, messages) == expected
+
+
+CHATS = st.lists(st.tuples(st.sampled_from(["user", "assistant"]), TEXT), max_size=3)
+
+
+@settings(max_examples=300)
+@given(
+    st.sampled_from(["Q: {{q}}", "Be {{tone}}.", [SYSTEM, USER], [USER, SYSTEM], [SYSTEM, {**USER, "content": "Go."}]]),
+    st.fixed_dictionaries({"tone": TEXT, "q": TEXT}),
+    CHATS,
+    TEXT,
+    st.sampled_from(["none", "question", "all"]),
+)
+def test_a_conversation_is_asked_again_as_it_was_sent(template, values, turns, last, left_out):
+    """Whatever is recovered of a call, rendering it gives the very messages of that call."""
+    prompt = Prompt.parse(template)
+    inputs = values | {"messages": said(*turns, ("user", last))}
+    inputs = {key: value for key, value in inputs.items() if left_out != "question" or key != "q"}
+    if left_out == "all":
+        inputs = values
+    sent = prompt.messages(inputs)
+    got = recover_from_messages(prompt.deployed(), sent)
+    if isinstance(got, Unmatched):
+        assert got.reason in {AMBIGUOUS, HISTORY, MISMATCH, OTHER_MESSAGES, CONTINUED}
+    else:
+        assert prompt.messages(got) == sent
+
+
+def test_earlier_turns_make_a_row_that_is_a_conversation():
+    """For a chat prompt, a text sent as the last user message, and a text sent as the system message."""
+    turns = said(("user", "a"), ("assistant", "b"))
+    asked = [*turns, {"role": "user", "content": "c"}]
+    end = said(("user", "Q: c"))
+    assert found([SYSTEM, USER], [*said(("system", "Be kind.")), *turns, *end]) == {"tone": "kind", "messages": asked}
+    assert found("Q: {{q}}", [*turns, *end]) == {"messages": asked}
+    assert found("Be {{tone}}.", [*said(("system", "Be kind.")), *asked]) == {"tone": "kind", "messages": asked}
+    assert found("Be kind.", [*said(("system", "Be kind.")), *asked]) == {"messages": asked}
 
 
 def test_earlier_turns_become_the_value_of_a_history_variable():

@@ -449,7 +449,7 @@ def test_databricks_endpoints_get_no_model_in_the_body():
 
     async def body():
         async with aiohttp.ClientSession() as session:
-            return ChatClient(Endpoint("m", provider="databricks"), Flow(time), session)._body
+            return ChatClient(Endpoint("m", provider="databricks"), Flow(time), session)._protocol.fixed
 
     assert asyncio.run(body()) == {}
 
@@ -487,3 +487,26 @@ def test_calls_of_one_client_do_not_wait_for_each_other():
 
         answers = asyncio.run(ask())
     assert [answer.text for answer in answers] == [f"W{number}" for number in range(40)]
+
+
+def test_a_cold_endpoint_costs_a_call_none_of_its_tries(caplog):
+    """Twelve minutes of 503 are more than the deadline and the tries allow; the call is answered all the same."""
+    time = FakeTime()
+
+    def script(_):
+        return Reply(status=503) if time.now < 1720.0 else "hi"
+
+    limits = Limits(max_attempts=3, deadline_s=60.0, warm_up_s=900.0)
+    with ScriptedEndpoint(script) as server:
+        (answer,), _, _ = asked(Endpoint("m", base_url=server.base_url, limits=limits), time=time)
+    assert answer.text == "hi"
+    assert answer.attempts == len(server.calls) > 30
+    assert caplog.text.count("had scaled to zero and is warming up; waiting for it, up to 15 min") == 1
+
+
+def test_a_cold_endpoint_that_does_not_start_is_given_up():
+    """After its time it is as dead as any other."""
+    limits = Limits(max_attempts=3, warm_up_s=300.0)
+    error, _, time, _ = scripted(lambda _: Reply(status=503), limits=limits)
+    assert error.kind is ErrorKind.OVERLOADED
+    assert 300.0 <= time.now - 1000.0 < 330.0

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
+from workspace import PAT, ServedEndpoint, Workspace
 
 from engine.scripted_endpoint import Reply, ScriptedEndpoint
 from udfs.endpoint import Endpoint, Limits
 from udfs.errors import CallError, ErrorKind, InputError, LedgerError
-from udfs.keys import SecretFromEnv
+from udfs.keys import Secret, SecretFromEnv
 from udfs.ledger import LedgerLocation, answer_key
 from udfs.plan import EvaluationPlan
 from udfs.prompt import Prompt
@@ -398,3 +399,20 @@ def test_half_a_character_in_an_answer_is_kept_and_scored(world):
     assert found.score == 0.0
     json.dumps(to_columns([found]), ensure_ascii=False).encode()
     assert w.entries("answer")[0].key == answer_key(w.plan.endpoint.endpoint_id, PROMPT.candidate_id, "row-ant")
+
+
+def test_a_custom_model_that_had_scaled_to_zero_scores_every_row(tmp_path):
+    """The rows' inputs are its columns; two seconds of 503 cost no row, not even where a call has one try only."""
+    served = ServedEndpoint(
+        "m", lambda call: call.body["body"]["dataframe_records"][0]["word"].upper(), None, cold_s=2.0
+    )
+    with Workspace(served) as workspace:
+        limits = replace(LIMITS, warm_up_s=60.0)
+        model = Endpoint("m", "databricks", workspace.host, Secret(PAT), limits=limits, task="dataframe_records")
+        world = World(tmp_path, ScriptedEndpoint(str), ScriptedEndpoint(str))
+        found = world.run(["a", "b", "c", "d"], endpoint=model)
+    assert [(rollout.output, rollout.score) for rollout in found] == [("A", 1.0), ("B", 1.0), ("C", 1.0), ("D", 1.0)]
+    assert max(rollout.attempts for rollout in found) > 1
+    records = [call.body["body"]["dataframe_records"] for call in served.calls]
+    assert sorted(record["word"] for (record,) in records) == ["a", "b", "c", "d"]
+    assert all(record["prompt"] == f"Shout {record['word']}" for (record,) in records)

@@ -111,3 +111,37 @@ def test_an_endpoint_whose_answers_take_minutes_is_given_minutes(health, clock):
     assert health.verdict() is None
     outage(health, clock, 15, every=5.0)
     assert health.verdict() is not None
+
+
+def test_an_endpoint_that_scales_to_zero_is_given_time_to_start(clock):
+    """Minutes of 503 and time-outs are a start, a lost connection among them is none; after its time it is dead."""
+    health = Health("http://model", clock=clock, warm_up_s=600.0)
+    outage(health, clock, 300, kind=ErrorKind.OVERLOADED)
+    health.failed(ErrorKind.NETWORK, "connection reset")
+    assert (health.is_warming_up, health.verdict()) == (True, None)
+    outage(health, clock, 290, kind=ErrorKind.TIMEOUT)
+    assert health.verdict() is None
+    outage(health, clock, 20, kind=ErrorKind.OVERLOADED)
+    assert not health.is_warming_up
+    assert "has answered nothing for" in health.verdict().message
+
+
+def test_what_a_starting_endpoint_does_not_answer_ends_a_run_as_ever(clock):
+    """A connection that is refused for a minute, or plain 500s, are no start."""
+    for kind in (ErrorKind.NETWORK, ErrorKind.SERVER_ERROR):
+        health = Health("http://model", clock=clock, warm_up_s=600.0)
+        outage(health, clock, 60, kind=kind)
+        assert not health.is_warming_up
+        assert health.verdict() is not None
+
+
+def test_an_endpoint_that_is_up_is_short_of_places_not_cold(clock):
+    """503 among answers counts as a try; only after ten seconds without any may it have gone to sleep."""
+    health = Health("http://model", clock=clock, warm_up_s=600.0)
+    health.answered()
+    outage(health, clock, 8, kind=ErrorKind.OVERLOADED)
+    assert not health.is_warming_up
+    outage(health, clock, 4, kind=ErrorKind.OVERLOADED)
+    assert health.is_warming_up
+    health.answered()
+    assert not health.is_warming_up

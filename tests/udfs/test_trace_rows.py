@@ -59,6 +59,23 @@ def test_the_prompt_is_found_in_a_span_inside_and_its_answer_is_expected():
     assert (record["trace_id"], record["weight"], record["_by_person"], record["_recorded_ms"]) == ("tr-1", "1", 0, 7)
 
 
+def test_a_conversation_is_a_row_of_the_application_or_of_the_call_inside():
+    """An agent's own messages are one, a model's messages are read with the template: they hold the prompt."""
+    asked = [{"role": "user", "content": "Hi"}]
+    agent = TraceReading(frozenset({"messages"}), "p", (("", "Be kind."),))
+    answer = {"messages": [{"role": "assistant", "content": "Hello"}]}
+    sent = [{"role": "system", "content": "Be kind."}, *asked]
+    inner = span("llm", "CHAT_MODEL", {"messages": sent}, "inner")
+    whole = trace(inner, root_inputs={"messages": asked}, root_outputs=answer)
+    assert values(agent, whole) == [({"messages": asked}, {"expected_response": "Hello"})]
+    assert values(agent, trace(inner)) == [({"messages": asked}, {"expected_response": "inner"})]
+    alone = Trace.of({"trace_id": "t"}, [inner | {"parent_span_id": None}])
+    assert values(agent, alone) == [({"messages": asked}, {"expected_response": "inner"})]
+    assert values(READING, Trace.of({"trace_id": "t"}, [call("Mail:\na") | {"parent_span_id": None}])) == expected(
+        "a", expected_response="billing"
+    )
+
+
 def test_a_root_span_with_the_variables_goes_before_what_can_be_recovered():
     """As it always did; all of its inputs are the row's."""
     one = trace(call("Mail:\nHelp"), root_inputs={"text": "own", "id": 1}, root_outputs="root's")

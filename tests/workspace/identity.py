@@ -17,18 +17,22 @@ CLIENT_ID = "8f4d1b2c-canary-principal"
 CLIENT_SECRET = "dose-canary/secret+0123 %"  # noqa: S105 - nobody's
 TOKEN_MARK = "canary-issued-"  # noqa: S105 - how its tokens begin
 
+_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
+
 
 class Identity:
     """Knows the tokens that are good now.
 
     `life_s` is how long an issued token lives, `clients` maps ids to secrets, `pats` are the personal access tokens.
-    `revoked` refuses every token. `tenant` is where the Azure kind of token comes from (same server, other path).
+    `federated` are tokens of an identity provider that are exchanged for the workspace's own. `revoked` refuses every
+    token. `tenant` is where the Azure kind of token comes from (same server, other path).
     """
 
     def __init__(self, *, life_s=3600.0, tenant="canary-tenant"):
         self.life_s, self.tenant = life_s, tenant
         self.pats = {PAT}
         self.clients = {CLIENT_ID: CLIENT_SECRET}
+        self.federated = set()
         self.issued = {}  # token -> when it ends
         self.revoked = False
         self._numbers = itertools.count(1)
@@ -77,13 +81,18 @@ class Identity:
             # databricks-sdk sends the pair as it is, RFC 6749 wants it form-encoded: both are taken.
             pair = base64.b64decode(basic).decode().partition(":")[::2]
             client = pair if self.clients.get(pair[0]) == pair[1] else tuple(map(unquote_plus, pair))
+        if form.get("grant_type") == _EXCHANGE and form.get("subject_token") in self.federated:
+            return self._issued("all-apis")
         if form.get("grant_type") != "client_credentials":
             return web.json_response({"error": "unsupported_grant_type"}, status=400)
         if self.clients.get(client[0]) != client[1]:
             said = {"error": "invalid_client", "error_description": "Client authentication failed"}
             return web.json_response(said, status=401)
+        return self._issued(form.get("scope", "all-apis"))
+
+    def _issued(self, scope):
         token = {"access_token": self.issue(), "token_type": "Bearer", "expires_in": int(self.life_s)}
-        return web.json_response(token | {"scope": form.get("scope", "all-apis")})
+        return web.json_response(token | {"scope": scope})
 
 
 def _place(request):

@@ -20,7 +20,7 @@ from engine.verdict import paired as paired_rows
 from engine.verdict.holdout import HoldoutRace, RaceForm, TryoutOutcome
 from engine.verdict.race import Answer, look_sizes
 from engine.verdict.recorded import RecordedAnswers, check_recorded
-from engine.verdict.section import no_worse_section
+from engine.verdict.section import judge_noise_section, no_worse_section
 from udfs.prompt import Prompt
 
 
@@ -193,6 +193,7 @@ def _challenger(assessment: Assessment, place: str, prompt: Prompt, judged_: _Ju
         ),
         looks=verdict.looks,
         no_worse=no_worse_section(verdict.findings.get(gate.NO_WORSE), verdict.source_score),
+        judge_noise=judge_noise_section(verdict),
     )
 
 

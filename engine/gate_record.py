@@ -22,7 +22,8 @@ class Challenger:
 
     ``p_value`` is corrected for the number of prompts and compares with ``gate.alpha``; ``alpha`` is the share of it
     that the interval has: the intervals of all prompts hold at once. ``looks`` are the race's, as long as this prompt
-    was in it; ``no_worse`` is how it compares with the recorded answers, where ``gate.question`` asks.
+    was in it; ``no_worse`` is how it compares with the recorded answers, where ``gate.question`` asks, and
+    ``judge_noise`` what noise of judges the intervals allow for.
     """
 
     place: str
@@ -42,6 +43,7 @@ class Challenger:
     questions: tuple[Question, ...]
     looks: tuple[LookLine, ...] = ()
     no_worse: Mapping[str, Any] | None = None
+    judge_noise: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from typing import Any
 from engine.config import PromptOptimizationModel
 from engine.record import PartLine
 from engine.registry import RegisteredPrompt
-from udfs.prompt import Message, Prompt
+from udfs.conversation import Message
+from udfs.prompt import Prompt
 from udfs.prompt_set import PromptSet
 
 

@@ -18,7 +18,7 @@ from typing import Any, Self
 
 from aiohttp import web
 
-from udfs.prompt import Message
+from udfs.conversation import Message
 
 # Times of answers are kept for so long; nobody asks about longer ago.
 _REMEMBERED_S = 60.0

@@ -191,6 +191,10 @@ def _show(prompt: Challenger, found: Challenge) -> None:
             f"{-prompt.no_worse['margin']:+.3f}",
             markup=False,
         )
+    if prompt.judge_noise and prompt.judge_noise["widened"]:
+        console.print(
+            f"  the judges' noise (a standard deviation of {prompt.judge_noise['sd']:.3f} a row) widened the interval"
+        )
     for line in prompt.slices:
         console.print(
             f"  {line.name}={line.value}: {line.seed_score:.3f} → {line.best_score:.3f} on {line.rows:,} rows",

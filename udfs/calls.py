@@ -9,6 +9,7 @@ from typing import Any
 from udfs import event_loop
 from udfs.allowance import Purse
 from udfs.client import Answer, ChatClient
+from udfs.conversation import Message
 from udfs.endpoint import Endpoint, Limits, tightest
 from udfs.errors import CallError, ErrorKind, RowError, call_error
 from udfs.flow import FlowControl, flow_control
@@ -16,7 +17,7 @@ from udfs.ledger import Entry
 from udfs.parts import Parts, Place
 from udfs.plan import EvaluationPlan
 from udfs.program import Program, ProgramThreads
-from udfs.prompt import Message, Prompt
+from udfs.prompt import Prompt
 from udfs.rollout import Item
 from udfs.tally import Tally
 

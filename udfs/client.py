@@ -15,13 +15,13 @@ import aiohttp
 import tenacity
 from yarl import URL
 
+from udfs.conversation import Message
 from udfs.credentials import Credentials, credentials_of, masked
 from udfs.endpoint import Endpoint
 from udfs.errors import CallError, ErrorKind, PromptFailure, call_error
 from udfs.flow import FlowControl, Sleep
 from udfs.health import Health
 from udfs.pacer import Clock
-from udfs.prompt import Message
 from udfs.protocols import WireProtocol, protocol_of
 from udfs.retry_after import retry_after_s
 from udfs.timeouts import Timeouts

@@ -85,4 +85,5 @@ def _text(content: Any) -> str | None:
     if not isinstance(content, list):
         return None
     parts = [part.get("text") if isinstance(part, Mapping) else part for part in content]
-    return "\n".join(parts) if parts and all(isinstance(part, str) for part in parts) else None
+    texts = [part for part in parts if isinstance(part, str)]
+    return "\n".join(texts) if texts and len(texts) == len(parts) else None

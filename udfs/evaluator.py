@@ -45,8 +45,12 @@ class Evaluator:
     def status(self) -> TaskStatus:
         """How far this task is."""
         calls = self.calls
-        seen = {"in_flight": calls.in_flight, "answered_at": calls.answered_at}
-        return replace(self._tally.status, **seen, warming_up=int(calls.is_warming_up))
+        return replace(
+            self._tally.status,
+            in_flight=calls.in_flight,
+            answered_at=calls.answered_at,
+            warming_up=int(calls.is_warming_up),
+        )
 
     def storage_stutters(self) -> bool:
         """Say whether a segment could not be written and is tried again: what is asked now may not be kept.

@@ -71,6 +71,7 @@ class OAuthCredentials:
         give_up_s: float = GIVE_UP_S,
     ) -> None:
         self._client = client
+        self._client_id = client.client_id if isinstance(client.client_id, str) else client.client_id.resolve().value
         self._secret = client.client_secret.resolve().value.strip()
         self._clock = clock
         self._sleep = sleep
@@ -167,7 +168,7 @@ class OAuthCredentials:
     async def _post(self) -> Mapping[str, Any]:
         client = self._client
         # RFC 6749, section 2.3.1: form-encoded, then HTTP Basic, which every server must take.
-        pair = f"{quote_plus(client.client_id)}:{quote_plus(self._secret)}"
+        pair = f"{quote_plus(self._client_id)}:{quote_plus(self._secret)}"
         headers = {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}", "Accept": "application/json"}
         form = {"grant_type": "client_credentials"} | ({"scope": client.scope} if client.scope else {})
         timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)

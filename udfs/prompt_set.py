@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from udfs.conversation import Message
 from udfs.errors import InputError
-from udfs.prompt import DEMOS, Message, Prompt, candidate_id
+from udfs.prompt import DEMOS, Prompt, candidate_id
 
 
 @dataclass(frozen=True)

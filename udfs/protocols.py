@@ -20,9 +20,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from udfs.conversation import Message
 from udfs.endpoint import Endpoint
 from udfs.errors import InputError
-from udfs.prompt import Message
 
 CHAT, RECORDS, INPUTS = "llm/v1/chat", "dataframe_records", "inputs"
 # The column of a record that holds the rendered prompt, where the row has no input of that name.
@@ -162,7 +162,7 @@ class ResponsesAgent:
         """Read the last assistant message that has a text: what came before is thought, tools and small talk."""
         said = [_parts(item["content"]) for item in body["output"] if _is_said(item)]
         incomplete = (body.get("incomplete_details") or {}).get("reason")
-        reason = {"max_output_tokens": "length"}.get(incomplete, incomplete)
+        reason = "length" if incomplete == "max_output_tokens" else incomplete
         failed = bool(body.get("error")) and not said
         usage = body.get("usage") or {}
         tokens = _int(usage.get("input_tokens")), _int(usage.get("output_tokens"))
@@ -260,7 +260,7 @@ def _text_of(messages: Sequence[Message]) -> str:
 
 
 def _is_said(item: Any) -> bool:
-    return item.get("type", "message") == "message" and item.get("role", "assistant") == "assistant"
+    return bool(item.get("type", "message") == "message" and item.get("role", "assistant") == "assistant")
 
 
 def _parts(content: Any) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from udfs.conversation import Message
 from udfs.endpoint import Endpoint, Price
 from udfs.errors import ErrorKind
-from udfs.prompt import Message
 from udfs.rollout import Rollout
 from udfs.task_status import TaskStatus
 

@@ -9,6 +9,7 @@ other text.
 from __future__ import annotations
 
 import difflib
+import io
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -75,6 +76,8 @@ def substitute(
         return
     declared = _declared(root, path)
     values = _Values(params, environ, declared, path, remarks)
+    if declared is not None:
+        values.check_used()
     seen: set[int] = set()
     for key, value in root.value:
         if isinstance(key, yaml.ScalarNode) and key.value in OUR_SECTIONS:
@@ -226,7 +229,7 @@ def _node_of(name: str, value: Any, path: str) -> yaml.ScalarNode:
         raise ConfigError(
             f"{path}: the parameter {name!r} is {type(value).__name__}; give a text, a number or true or false"
         )
-    node = yaml.SafeDumper("").represent_data(value)
+    node = yaml.SafeDumper(io.StringIO()).represent_data(value)
     return yaml.ScalarNode(node.tag, node.value)
 
 

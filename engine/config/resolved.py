@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import yaml
@@ -16,7 +16,7 @@ _SECRET_KEY = re.compile(
     r"(?i)(api[_.\-]?key|token|secret|password|passwd|pwd|authorization|credentials?|account\.key.*)$"
 )
 # Below these keys stands where a credential is found, never the credential.
-_PLACES = ("api_key", "client_secret")
+_PLACES = ("api_key", "client_secret", "client_id", "oauth")
 _USER_INFO = re.compile(r"(?<=://)[^/@\s]+@")
 
 
@@ -33,14 +33,22 @@ def resolved(config: AppConfig) -> dict[str, Any]:
 
 def resolved_yaml(config: AppConfig) -> str:
     """Return the same as YAML."""
-    return yaml.safe_dump(resolved(config), sort_keys=False, allow_unicode=True, width=120)
+    return yaml.dump(resolved(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Texts of several lines stand as blocks: most of them are prompts."""
+
+    def represent_text(self, text: str) -> yaml.Node:
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _Dumper.represent_text)
 
 
 def _masked(value: Any, key: str) -> Any:
     if isinstance(value, Mapping):
-        if key in _PLACES:
-            return {name: _masked_place(one, name) for name, one in value.items() if one not in ([], None)}
-        return {_written(name): _one(_written(name), one) for name, one in value.items()}
+        return {name: one for name, one in _written(value, key) if one not in ([], {}, None)}
     if isinstance(value, list):
         return [_masked(one, key) for one in value]
     if isinstance(value, str):
@@ -48,23 +56,15 @@ def _masked(value: Any, key: str) -> Any:
     return value
 
 
-def _masked_place(value: Any, key: str) -> Any:
-    """Show where a credential is found: names of variables, scopes, files and servers."""
-    if isinstance(value, list):
-        return [_masked_place(one, key) for one in value]
-    if isinstance(value, Mapping):
-        return {name: _masked_place(one, name) for name, one in value.items() if one not in ([], None)}
-    return _USER_INFO.sub(f"{MASK}@", value) if isinstance(value, str) else value
-
-
-def _one(key: str, value: Any) -> Any:
-    if key == "data" and isinstance(value, list):
-        return f"{len(value)} records"
-    if key == "prompt" and isinstance(value, list) and len(value) == 1:
-        value = value[0]
-    return _masked(value, key)
-
-
-def _written(name: str) -> str:
-    """Return a field's key in YAML."""
-    return {"schema_": "schema"}.get(name, name)
+def _written(value: Mapping[str, Any], key: str) -> Iterator[tuple[str, Any]]:
+    """Yield what stands in a mapping by its keys in YAML."""
+    for name, one in value.items():
+        if key in _PLACES or key == "options":
+            # Names of variables, scopes, files and servers: where a credential is found, never the credential.
+            yield name, _masked(one, name if isinstance(one, list | Mapping) else "")
+        elif name == "data" and isinstance(one, list):
+            yield name, f"{len(one)} records"
+        elif name == "prompts" and isinstance(one, list):
+            yield "prompt", _masked(one[0] if len(one) == 1 else one, name)
+        else:
+            yield {"schema_": "schema"}.get(name, name), _masked(one, name)

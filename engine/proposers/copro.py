@@ -15,8 +15,8 @@ from engine.proposers.protocol import Proposal, ProposalRequest
 from engine.proposers.reflection_client import ReflectionClient
 from engine.proposers.replies import failure, new_prompt, reply_format
 from engine.token_estimate import tokens_in
+from udfs.conversation import Message
 from udfs.errors import CallError
-from udfs.prompt import Message
 
 # OPRO shows its model the best 20; more text makes it no better.
 _MOST_SHOWN = 20

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from engine.proposers.labels import answer_of
 from engine.proposers.protocol import Proposal, ProposalRequest
 from engine.rows import Row
-from udfs.conversation import conversation_of
-from udfs.prompt import DEMOS, TEMPLATE, Message, Prompt, render
+from udfs.conversation import Message, conversation_of
+from udfs.prompt import DEMOS, TEMPLATE, Prompt, render
 
 # A demonstration longer than this teaches less than it costs in every call.
 _MOST_CHARACTERS = 1500

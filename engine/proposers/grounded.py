@@ -20,8 +20,9 @@ from engine.proposers.labels import answer_of
 from engine.proposers.reflection_client import ReflectionClient
 from engine.rows import Row
 from engine.token_estimate import BYTES_PER_TOKEN
+from udfs.conversation import Message
 from udfs.errors import PromptmillError
-from udfs.prompt import Message, Prompt
+from udfs.prompt import Prompt
 
 # Rows that the data summary is made from, and how many DSPy looks at at a time (its own default).
 SUMMARY_ROWS, SUMMARY_BATCH = 30, 10

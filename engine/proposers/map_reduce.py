@@ -18,8 +18,8 @@ from engine.proposers.protocol import ProposalRequest
 from engine.proposers.reflection_client import ReflectionClient
 from engine.proposers.replies import reply_format, reply_text
 from engine.token_estimate import BYTES_PER_TOKEN, tokens_in
+from udfs.conversation import Message
 from udfs.errors import CallError
-from udfs.prompt import Message
 
 # How often each record is handed out (ComBEE's p).
 _COPIES = 2

@@ -20,8 +20,9 @@ from engine.proposers.reflection_client import ReflectionClient
 from engine.proposers.replies import failure, reply_format, reply_object
 from engine.rows import Row
 from engine.token_estimate import tokens_in
+from udfs.conversation import Message
 from udfs.errors import CallError
-from udfs.prompt import DEMOS, Message, Prompt
+from udfs.prompt import DEMOS, Prompt
 
 _SYSTEM = """You write prompts for language models. You are given a prompt that was written for another model, and \
 examples of inputs with the answers that are wanted. Rewrite the prompt for the model named below, so that it gives \

@@ -14,8 +14,9 @@ from engine.proposers.protocol import Proposal, ProposalRequest
 from engine.proposers.reflection_client import ReflectionClient
 from engine.proposers.replies import failure, new_prompt, reply_format
 from engine.token_estimate import tokens_in
+from udfs.conversation import Message
 from udfs.errors import CallError
-from udfs.prompt import Message, Prompt
+from udfs.prompt import Prompt
 
 _SYSTEM = """You improve prompts for a small language model. You are given the current prompt template and records of \
 what the model answered with it, each with the expected answer. Find out why answers were wrong, and write a better \

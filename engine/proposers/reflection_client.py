@@ -16,11 +16,11 @@ from engine.usage import Usage
 from udfs import event_loop
 from udfs.allowance import Allowance, Purse
 from udfs.client import Answer, ChatClient
+from udfs.conversation import Message
 from udfs.endpoint import Endpoint
 from udfs.errors import CallError, ErrorKind, LedgerError, call_error
 from udfs.flow import FlowControl, flow_control
 from udfs.ledger import Entry, LedgerLocation, SegmentLedger, reflection_key
-from udfs.prompt import Message
 from udfs.records import canonical_json
 
 # A reply that hit the endpoint's token limit is kept with this mark, so that a replay knows it, too.

@@ -20,8 +20,9 @@ from engine.proposers.reflection_client import ReflectionClient
 from engine.proposers.replies import failure, reply_format, reply_text
 from engine.rows import Row
 from engine.token_estimate import BYTES_PER_TOKEN, tokens_in
+from udfs.conversation import Message
 from udfs.errors import CallError
-from udfs.prompt import Message, Prompt
+from udfs.prompt import Prompt
 from udfs.rollout import Rollout
 
 _RESPONSE_FORMAT = reply_format("rule", ["discussion", "rule"])

@@ -18,6 +18,12 @@ from engine.report import charts, diff
 from engine.report.html import INLINE, PARTS, TEMPLATE, context_of, environment, style
 from engine.report.summary import summarize
 
+# Notebooks style tables and headings, and old ones have pages in which tables inherit no colour.
+_IN_A_NOTEBOOK = """:scope { padding: 4px 16px 16px; }
+table { color: inherit; }
+header h2 { margin: 4px 0 10px; }
+"""
+
 Section = Literal["top", "verdict", "prompt", "holdout", "search"]
 
 
@@ -76,12 +82,12 @@ def _element(body: Markup) -> str:
 def _scoped(sheet: str) -> str:
     r"""Bring a sheet that was written for a page of its own to an element.
 
-    >>> _scoped("body { margin: 0; }")
-    '@scope (.promptmill) {\n:scope { margin: 0; }\n:scope { padding: 4px 16px 16px; }\n}'
+    >>> _scoped("body { margin: 0; }").splitlines()[:2]
+    ['@scope (.promptmill) {', ':scope { margin: 0; }']
     """
     for whole in (":root {", "body {", "main {"):
         sheet = sheet.replace(whole, ":scope {")
-    return f"@scope (.promptmill) {{\n{sheet}\n:scope {{ padding: 4px 16px 16px; }}\n}}"
+    return f"@scope (.promptmill) {{\n{sheet}\n{_IN_A_NOTEBOOK}}}"
 
 
 def as_text(columns: Sequence[str], lines: Iterable[Sequence[str]]) -> str:

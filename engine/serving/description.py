@@ -117,7 +117,7 @@ def read(body: Mapping[str, Any]) -> Description:
 
 
 def _task(body: Mapping[str, Any], entities: Sequence[Mapping[str, Any]]) -> str:
-    external = next((one["external_model"] for one in entities if one.get("external_model")), {})
+    external: Mapping[str, Any] = next((one["external_model"] for one in entities if one.get("external_model")), {})
     task = body.get("task") or external.get("task")
     if task:
         return str(task)

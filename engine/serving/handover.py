@@ -104,11 +104,12 @@ def _limits(given: Limits, told: Description) -> Limits:
 
 def _remembered(endpoint: Endpoint) -> Description | Undescribed:
     key = (endpoint.base_url, endpoint.name)
-    at, told = _told.get(key, (0.0, None))
-    if told is None or time.monotonic() - at > _REMEMBERED_S:
-        told = describe(endpoint)
-        if isinstance(told, Description):
-            _told[key] = (time.monotonic(), told)
+    at, known = _told.get(key, (0.0, None))
+    if known is not None and time.monotonic() - at <= _REMEMBERED_S:
+        return known
+    told = describe(endpoint)
+    if isinstance(told, Description):
+        _told[key] = (time.monotonic(), told)
     return told
 
 

@@ -21,13 +21,13 @@ def holdout_section(verdict: Verdict, *, improved: bool) -> dict[str, Any]:
         "min_improvement": verdict.findings[BETTER].minimum,
         "rows_planned": verdict.planned_rows,
         "more_rows": verdict.more_rows if improved else None,
-        "judge_noise": _judge_noise(verdict),
+        "judge_noise": judge_noise_section(verdict),
         "unscored": dict(zip(("seed", "best"), verdict.unscored, strict=True)),
         "no_worse": no_worse_section(verdict.findings.get(NO_WORSE), verdict.source_score) if improved else None,
     }
 
 
-def _judge_noise(verdict: Verdict) -> dict[str, Any] | None:
+def judge_noise_section(verdict: Verdict) -> dict[str, Any] | None:
     """What noise the intervals allow for: ``sd`` of one row's score; ``None`` where a judge was never measured."""
     if verdict.judge_noise is None:
         return None

@@ -14,7 +14,8 @@ from pathlib import Path
 checkout = next((str(place) for place in (Path.cwd(), *Path.cwd().parents) if (place / "jobs/inline.py").is_file()), "")
 sys.path[:0] = [checkout] if checkout and checkout not in sys.path else []
 
-from engine.collect import collect, estimate_collect
+from engine.collect import collect
+from engine.collect_estimate import estimate_collect
 from engine.config import AppConfig
 from engine.notebook import parameters
 from jobs import inline

@@ -95,6 +95,7 @@ def test_each_prompt_is_asked_only_until_its_answer_is_known(ask, spark, tmp_pat
     found = asked("good", "useless", rows=400, gate="worthwhile_gain: 0.05", run_dir=str(tmp_path / "run"))
     good, useless = found.prompts
     assert (good.status, useless.status) == ("promoted", "kept")
+    assert good.judge_noise == {"sd": 0.0, "widened": False}
     assert 90 < good.rows < 160 < useless.rows < 400
     assert (len(good.looks), found.looks, found.planned_rows) == (1, len(useless.looks), 400)
     assert found.asked_rows == useless.rows == useless.looks[-1].rows

@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from udfs.prompt import Message
+from udfs.conversation import Message
 from udfs.scorers.feedback import as_text
 from udfs.scorers.protocol import Subject
 

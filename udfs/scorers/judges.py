@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from udfs.conversation import Message
 from udfs.endpoint import Endpoint
 from udfs.errors import InputError
-from udfs.prompt import Message
 from udfs.scorers.expectation import EXPECTED_FACTS, EXPECTED_RESPONSE, required, required_facts
 from udfs.scorers.feedback import as_text, shorten
 from udfs.scorers.judge_question import (

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
+from udfs.conversation import Message
 from udfs.endpoint import Endpoint
-from udfs.prompt import Message
 
 
 @dataclass(frozen=True)

@@ -182,7 +182,10 @@ def test_a_secret_that_can_not_be_read_is_told(workspace, scope, secret, said):
     """Scope and secret are named, with what the workspace says."""
     workspace.secrets.values["closed", "model"] = "x"
     workspace.secrets.closed.add("closed")
-    with workspace.environment(), pytest.raises(InputError, match=f"{scope}/{secret} can't be read: .*{said}"):
+    with (
+        workspace.environment(),
+        pytest.raises(InputError, match=f"{secret} in the scope {scope} can't be read: .*{said}"),
+    ):
         ready(replace(ENDPOINT, api_key=SecretScope(scope, secret)))
 
 

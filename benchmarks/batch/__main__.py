@@ -50,9 +50,7 @@ def config_text(folder: Path, url: str, count: int) -> str:
     small = {"name": "small", "provider": "openai", "base_url": url, "temperature": 0.0, "max_tokens": 16}
     seed = {"name": "p", "default_template": "{{word}}"}
     config = {
-        "agents": {
-            "shouter": {"name": "shouter", "model": small, "prompt": {"name": "p", "default_template": "{{word}}"}}
-        },
+        "agents": {"shouter": {"name": "shouter", "model": small, "prompt": seed}},
         "optimizations": {
             "prompt_optimizations": {
                 name: {

@@ -35,7 +35,7 @@ from engine.search.loop import Search, SearchResult
 from engine.session import configured_session
 from engine.shared_storage import check_shared
 from engine.sharing import Sharing
-from engine.sources import describe, read_rows, usable_rows
+from engine.sources import describe, load_rows, usable_rows
 from engine.split import Split, split_rows
 from engine.storage import Storage
 from engine.tracking import Tracker, set_up
@@ -169,7 +169,7 @@ def prepare(
     reuse: Reuse | None = None,
     predict_fn: Callable[..., Any] | Program | None = None,
     sharing: Sharing | None = None,
-    read: Callable[[SparkSession, DatasetModel, Storage], DataFrame] = read_rows,
+    read: Callable[[SparkSession, DatasetModel, Storage], DataFrame] | None = None,
 ) -> Migration:
     """Set up a migration: everything that can be wrong with the input is found here, before the first call.
 
@@ -177,7 +177,8 @@ def prepare(
     of the agent's model as the target: a Python function, or a :class:`udfs.program.Program`, that gets a row's inputs
     by name, loads its prompts from the registry or asks :func:`udfs.in_place.current_prompt`, and returns what is
     scored. It goes before the ``predict_fn`` that the configuration names. ``sharing`` is that of the optimizations
-    which run beside this one. ``read`` reads the data set's rows.
+    which run beside this one. ``read`` reads the data set's rows
+    in another way.
 
     Raises:
         InputError: configuration, data set, prompt or environment can't be used.
@@ -200,16 +201,26 @@ def prepare(
     state = RunState.open(run_dir or default_run_dir(app, settings.name), marks)
     storage = Storage.at(app.storage.root, state.run_dir, run_id=state.run_id)
     check_shared(session, storage)
+    told, used = progress or Progress(), reuse or Reuse()
     # A program fills its prompt in itself, and with what it likes.
-    source = read(session, settings.dataset, storage)
     variables = frozenset() if is_program else seed.needs
-    rows = usable_rows(source, variables, source=describe(settings.dataset))
+    if read is not None:
+        rows = usable_rows(read(session, settings.dataset, storage), variables, source=describe(settings.dataset))
+    else:
+        rows = load_rows(
+            session,
+            settings.dataset,
+            storage,
+            variables,
+            prompt=None if is_program else seed,
+            prompt_name=settings.prompt.full_name,
+            tell=told.tell,
+        )
     rows = check_rows(rows, mix)
     check_recorded(rows, settings.gate.question)
     fingerprints = Fingerprints.of(rows, mix, target)
     check_goes_on(state.run_dir, fingerprints)
     split = split_rows(rows, settings.split, seed=settings.search.seed)
-    told, used = progress or Progress(), reuse or Reuse()
     return Migration(
         app,
         settings,

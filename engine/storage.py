@@ -49,10 +49,14 @@ class Storage:
         What an earlier, interrupted run wrote whole under the same name is read instead.
         """
         folder = self.folder(name)
-        filesystem, path = filesystem_of(f"{folder}/_SUCCESS")
-        if filesystem.get_file_info(path).type == pafs.FileType.NotFound:
+        if not self.has(name):
             frame.write.mode("overwrite").parquet(spark_path(folder))
         return spark.read.schema(frame.schema).parquet(spark_path(folder))
+
+    def has(self, name: str) -> bool:
+        """True where a frame was kept whole under this name."""
+        filesystem, path = filesystem_of(f"{self.folder(name)}/_SUCCESS")
+        return bool(filesystem.get_file_info(path).type != pafs.FileType.NotFound)
 
 
 def spark_path(path: str) -> str:

@@ -134,12 +134,12 @@ def show_foreseen(found: list[Foreseen]) -> None:
     table = Table(title="nothing was called; at the most this would be used", title_justify="left", show_footer=True)
     estimates = [one.estimate for one in found if one.estimate is not None]
     costs: dict[str, float] = {}
-    for one in estimates:
-        if one.cost_high is not None and one.currency:
-            costs[one.currency] = costs.get(one.currency, 0.0) + one.cost_high
+    for most in estimates:
+        if most.cost_high is not None and most.currency:
+            costs[most.currency] = costs.get(most.currency, 0.0) + most.cost_high
     table.add_column("", footer=f"{len(estimates):,} to run")
-    table.add_column("calls", justify="right", footer=f"{sum(one.calls_high for one in estimates):,}")
-    table.add_column("tokens", justify="right", footer=f"{sum(one.tokens_high for one in estimates):,}")
+    table.add_column("calls", justify="right", footer=f"{sum(most.calls_high for most in estimates):,}")
+    table.add_column("tokens", justify="right", footer=f"{sum(most.tokens_high for most in estimates):,}")
     table.add_column("cost", justify="right", footer=_money(costs) or "no price set")
     for one in found:
         if one.estimate is not None:

@@ -12,9 +12,17 @@ import pandas as pd
 from udfs.conversation import flat_inputs
 from udfs.well_formed import well_formed
 
-RECORDS_DDL = "inputs string, expectations string, weight bigint, slices string, trace_id string, defect string"
+RECORDS_DDL = (
+    "inputs string, expectations string, weight bigint, slices string, trace_id string, defect string, "
+    "by_person bigint, recorded_ms bigint"
+)
+# What traces say of themselves: whether a person gave the expectations, and when the call was.
+BY_PERSON, RECORDED_MS = "_by_person", "_recorded_ms"
 # Columns of a source that are not inputs when it has no column `inputs`.
-RESERVED = ("expectations", "expected_response", "expected_facts", "weight", "slices", "trace_id", "outputs")
+RESERVED = (
+    *("expectations", "expected_response", "expected_facts", "weight", "slices", "trace_id", "outputs"),
+    *(BY_PERSON, RECORDED_MS),
+)
 
 
 def canonical_json(value: Any) -> str:
@@ -37,7 +45,7 @@ def row_id(inputs: Mapping[str, Any]) -> str:
 
 
 def normal_record(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Bring one record to (inputs, expectations, weight, slices, trace_id, defect), the first two as canonical JSON."""
+    """Bring one record to the columns of :data:`RECORDS_DDL`; ``inputs`` and ``expectations`` as canonical JSON."""
     inputs = _parsed(record.get("inputs"))
     defect = None
     if not isinstance(inputs, dict) or not inputs:
@@ -65,6 +73,8 @@ def normal_record(record: Mapping[str, Any]) -> dict[str, Any]:
         "slices": canonical_json(slices),
         "trace_id": record.get("trace_id"),
         "defect": defect,
+        "by_person": int(record.get(BY_PERSON) or 0),
+        "recorded_ms": int(record.get(RECORDED_MS) or 0),
     }
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 log = logging.getLogger(__name__)
 
@@ -52,15 +54,29 @@ def run_all(
     threads = [threading.Thread(target=run, daemon=True) for _ in range(min(parallel, len(waiting)))]
     for thread in threads:
         thread.start()
+    with _plain_ctrl_c():
+        try:
+            for thread in threads:
+                while thread.is_alive():
+                    thread.join(_LOOK_EVERY_S)  # a join without an end would not hear Ctrl-C on every system
+        except KeyboardInterrupt:
+            stopped.set()
+            interrupt()
+            _wait(threads, ending_s)
+            raise
+
+
+@contextlib.contextmanager
+def _plain_ctrl_c() -> Iterator[None]:
+    """Have Ctrl-C raise KeyboardInterrupt and do nothing else: pyspark's own handler first cancels every job at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        for thread in threads:
-            while thread.is_alive():
-                thread.join(_LOOK_EVERY_S)  # a join without an end would not hear Ctrl-C on every system
-    except KeyboardInterrupt:
-        stopped.set()
-        interrupt()
-        _wait(threads, ending_s)
-        raise
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _wait(threads: Sequence[threading.Thread], ending_s: float) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pyspark.sql import DataFrame, SparkSession
 
 from engine.config import DatasetModel, PromptOptimizationModel
-from engine.sources import read_rows
+from engine.sources import is_traced, read_rows
 from engine.storage import Storage
 
 Reader = Callable[[SparkSession, DatasetModel, Storage], DataFrame]
@@ -29,12 +29,15 @@ class SharedRows:
         self._locks = {one: threading.Lock() for one, count in users.items() if count > 1}
         self._read: dict[str, DataFrame] = {}
 
-    def read(self, dataset: DatasetModel) -> Reader:
-        """Return what reads the rows of ``dataset`` for one optimization."""
+    def read(self, dataset: DatasetModel) -> Reader | None:
+        """Return what reads the rows of ``dataset`` for one optimization, ``None`` where it reads its own.
+
+        What is found in traces is each prompt's own.
+        """
         found = _id(dataset)
         lock = self._locks.get(found)
-        if lock is None:
-            return read_rows
+        if lock is None or is_traced(dataset):
+            return None
 
         def shared(spark: SparkSession, dataset: DatasetModel, storage: Storage) -> DataFrame:
             del storage

@@ -110,7 +110,8 @@ class PromptOptimizationModel(Settings):
         """
         if self._app is None:
             raise ConfigError(f"optimization {self.name!r} does not belong to a configuration; use AppConfig.from_file")
-        return self._app
+        app: AppConfig = self._app
+        return app
 
 
 class OptimizationsModel(Settings):

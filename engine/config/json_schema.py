@@ -15,7 +15,17 @@ from engine.config.descriptions import DESCRIBED
 from engine.config.optimization import SEARCH_KEYS
 
 _REFERENCE = r"\$\{(var|param)\."
-_NAMED = ("agent", "model", "source_model", "reflection_model", "scorer_model", "dataset", "schema")
+_NAMED = (
+    "agent",
+    "model",
+    "source_model",
+    "reflection_model",
+    "scorer_model",
+    "dataset",
+    "schema",
+    "trace_table",
+    "inference_table",
+)
 _CREDENTIALS = {
     "pat": "where a personal access token is found",
     "client_id": "of a service principal",

@@ -10,7 +10,7 @@ from typing import Any
 
 import mlflow
 from mlflow.exceptions import MlflowException
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
 from engine.config import DatasetModel, TracesModel
@@ -45,6 +45,10 @@ _LEVELS = 3
 _OBJECTS = ("string", "struct<", "variant")
 
 
+# What is searched for in traces: a prompt, its registered name, its variables.
+Wanted = tuple[Prompt | None, str, frozenset[str]]
+
+
 def load_rows(
     spark: SparkSession,
     dataset: DatasetModel,
@@ -63,13 +67,37 @@ def load_rows(
     Raises:
         InputError: the source can't be read, or its rows lack inputs or a template's variable.
     """
+    rows = read_rows(spark, dataset, storage, (prompt, prompt_name, variables), tell=tell)
+    return usable_rows(rows, variables, source=describe(dataset))
+
+
+def read_rows(
+    spark: SparkSession,
+    dataset: DatasetModel,
+    storage: Storage,
+    wanted: Wanted = (None, "", frozenset()),
+    *,
+    tell: Callable[[str], None] = log.info,
+) -> DataFrame:
+    """Return the data set's rows as they are, written to ``storage`` once and read back.
+
+    ``wanted`` is what traces are searched for: a prompt, its registered name, and its variables.
+
+    Raises:
+        InputError: the source can't be read.
+    """
     if storage.has(ROWS):
         rows = spark.createDataFrame([], ROWS_DDL)  # what was kept is read in its place
-    elif dataset.traces or dataset.trace_table or dataset.inference_table:
-        rows = _traced(spark, dataset, storage, (prompt, prompt_name, variables), tell)
+    elif is_traced(dataset):
+        rows = _traced(spark, dataset, storage, wanted, tell)
     else:
         rows = _rows(spark, dataset)
-    return keep_rows(spark, rows, storage, variables, source=describe(dataset))
+    return storage.keep(spark, rows, ROWS)
+
+
+def is_traced(dataset: DatasetModel) -> bool:
+    """Say whether the rows are found in traces, and so are not the same for every prompt."""
+    return bool(dataset.traces or dataset.trace_table or dataset.inference_table)
 
 
 def keep_rows(
@@ -80,7 +108,15 @@ def keep_rows(
     Raises:
         InputError: rows lack a template's variable.
     """
-    rows = storage.keep(spark, rows, ROWS)
+    return usable_rows(storage.keep(spark, rows, ROWS), variables, source=source)
+
+
+def usable_rows(rows: DataFrame, variables: frozenset[str], *, source: str) -> DataFrame:
+    """Return the rows that have inputs; ``source`` is named in messages.
+
+    Raises:
+        InputError: rows lack a template's variable.
+    """
     broken = defects(rows)
     if broken:
         log.warning("%s: records without usable inputs are left out, such as one that %s", source, broken[0])
@@ -191,7 +227,9 @@ def _dataset_table(spark: SparkSession, name: str) -> DataFrame | None:
     kinds = dict(frame.dtypes)
     if not kinds.get("inputs", "").startswith(_OBJECTS):
         return None
-    found = {key: F.col(key) for key in ("inputs", "expectations", "outputs", "trace_id") if key in kinds}
+    found: dict[str, Column] = {
+        key: F.col(key) for key in ("inputs", "expectations", "outputs", "trace_id") if key in kinds
+    }
     if kinds.get("tags", "").startswith("map<string"):
         ours = F.map_filter("tags", lambda key, _: ~key.startswith("mlflow.") & ~key.startswith("promptmill."))
         found |= {"slices": ours, "weight": F.col("tags").getItem(WEIGHT_TAG).cast("string")}
@@ -216,7 +254,7 @@ def _traced(
     spark: SparkSession,
     dataset: DatasetModel,
     storage: Storage,
-    wanted: tuple[Prompt | None, str, frozenset[str]],
+    wanted: Wanted,
     tell: Callable[[str], None],
 ) -> DataFrame:
     """The rows of a prompt's calls in traces; what no row can be made of is told by its reason."""

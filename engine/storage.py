@@ -24,12 +24,14 @@ class Storage:
     data_dir: str
 
     @classmethod
-    def at(cls, root: str, run_dir: str) -> Storage:
+    def at(cls, root: str, run_dir: str, *, run_id: str = "") -> Storage:
         """Make a storage of paths as users give them: relative local paths become absolute.
 
-        ``run_dir`` is the driver's; under a ``root`` that is a URI the run's data goes below it, by the folder's name.
+        ``run_dir`` is the driver's; under a ``root`` that is a URI the run's data goes below it, by the folder's name
+        and the beginning of ``run_id``: folders of several drivers, or of several batches, may be called the same.
         """
-        data_dir = f"{root.rstrip('/')}/runs/{Path(run_dir).name}" if "://" in root else _absolute(run_dir)
+        name = "-".join(filter(None, (Path(run_dir).name, run_id[:8])))
+        data_dir = f"{root.rstrip('/')}/runs/{name}" if "://" in root else _absolute(run_dir)
         return cls(_absolute(root), data_dir)
 
     @property

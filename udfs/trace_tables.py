@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 
@@ -63,7 +63,7 @@ def trace_reader(
     def read(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         for batch in batches:
             found: list[dict[str, Any]] = []
-            for line in batch.to_dict("records"):
+            for line in cast("list[Mapping[str, Any]]", batch.to_dict("records")):
                 try:
                     records, reason = reading.records(make(line))
                 except (ValueError, TypeError, KeyError, AttributeError) as error:

@@ -40,8 +40,9 @@ def _read(named: SecretScope, host: str) -> Secret:
         # On a cluster these are the notebook's own dbutils, elsewhere databricks-sdk's.
         value = client.dbutils.secrets.get(named.scope, named.key)
     except Exception as error:  # databricks-sdk's, or whatever a cluster's dbutils raise
+        said = str(error).partition(". Config: ")[0]  # databricks-sdk appends all that it was configured with
         raise InputError(
-            f"{named.origin} can't be read: {error}; mend api_key, or have READ on the scope granted to who runs this"
+            f"{named.origin} can't be read: {said}; mend api_key, or have READ on the scope granted to who runs this"
         ) from None
     if not value:
         raise InputError(f"{named.origin} is empty; put the key there")

@@ -46,22 +46,22 @@ def row_id(inputs: Mapping[str, Any]) -> str:
 
 def normal_record(record: Mapping[str, Any]) -> dict[str, Any]:
     """Bring one record to the columns of :data:`RECORDS_DDL`; ``inputs`` and ``expectations`` as canonical JSON."""
-    inputs = _parsed(record.get("inputs"))
+    inputs = parsed(record.get("inputs"))
     defect = None
     if not isinstance(inputs, dict) or not inputs:
         shown = repr(record.get("inputs"))[:80]
         defect = f"has inputs {shown}; give an object of the template's variables, such as {{text: …}}"
         inputs = {}
     inputs = flat_inputs(inputs)
-    expectations = _parsed(record.get("expectations"))
+    expectations = parsed(record.get("expectations"))
     expectations = dict(expectations) if isinstance(expectations, dict) else {}
     for key in ("expected_response", "expected_facts"):
         if record.get(key) is not None:
-            expectations.setdefault(key, _parsed(record[key]) if key == "expected_facts" else record[key])
+            expectations.setdefault(key, parsed(record[key]) if key == "expected_facts" else record[key])
     if record.get("outputs") is not None and not expectations:
         # Text stays text: an answer "1e5" or "null" is what the model said, not a number or nothing.
         expectations["expected_response"] = record["outputs"]
-    slices = _parsed(record.get("slices"))
+    slices = parsed(record.get("slices"))
     slices = {str(k): str(v) for k, v in slices.items()} if isinstance(slices, dict) else {}
     weight = _weight(record.get("weight"))
     if weight is None:
@@ -89,8 +89,12 @@ def _weight(value: Any) -> int | None:
     return int(number) if number >= 1 and number.is_integer() else None
 
 
-def _parsed(value: Any) -> Any:
-    """Parse JSON text; what is not JSON stays the text it is."""
+def parsed(value: Any) -> Any:
+    """Parse JSON text; what is not JSON stays the text it is.
+
+    >>> parsed('{"a": 1}'), parsed("a text")
+    ({'a': 1}, 'a text')
+    """
     if not isinstance(value, str):
         return value
     try:

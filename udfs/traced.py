@@ -6,12 +6,13 @@ model's calls and the root are ever read.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from typing import Any
+
+from udfs.records import parsed
 
 LINKED_PROMPTS = "mlflow.linkedPrompts"
 _INPUTS = ("mlflow.spanInputs", "gen_ai.input.messages", "input.value")
@@ -61,7 +62,7 @@ class TracedSpan:
 
     def _attribute(self, names: Iterable[str]) -> Any:
         found = next((self.attributes[name] for name in names if self.attributes.get(name) is not None), None)
-        return _parsed(found)
+        return parsed(found)
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class Said:
         if isinstance(held, Mapping):
             serialized = held.get("serialized_value")
             held = serialized.get("value") if isinstance(serialized, Mapping) else held.get("value")
-            held = _parsed(held) if isinstance(serialized, Mapping) else held
+            held = parsed(held) if isinstance(serialized, Mapping) else held
         source = _mapping(found.get("source"))
         return cls(
             name=str(found.get("assessment_name") or found.get("name") or ""),
@@ -140,24 +141,15 @@ class Trace:
         notes += [span.attributes.get(LINKED_PROMPTS) for span in self.spans]
         found: list[str] = []
         for note in notes:
-            entries = _parsed(_parsed(note))  # as a span's attribute it is JSON text inside JSON text
+            entries = parsed(parsed(note))  # as a span's attribute it is JSON text inside JSON text
             named = [entry for entry in entries if isinstance(entry, Mapping)] if isinstance(entries, list) else []
             found += [str(entry.get("version")) for entry in named if entry.get("name") == prompt_name]
         return list(dict.fromkeys(found))
 
 
-def _parsed(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value)
-    except ValueError:
-        return value
-
-
 def _mapping(value: Any) -> Mapping[str, Any]:
     """The mapping, also where it comes as JSON text; an empty one for anything else."""
-    found = _parsed(value)
+    found = parsed(value)
     return found if isinstance(found, Mapping) else {}
 
 

@@ -37,10 +37,9 @@ TRICKY = [
 
 
 @pytest.fixture(scope="module")
-def experiment(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("mlflow")
+def experiment(mlflow_database):
     before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+    mlflow.set_tracking_uri(mlflow_database)
     yield mlflow.set_experiment("traces")
     mlflow.set_tracking_uri(before)
 

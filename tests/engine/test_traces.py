@@ -29,10 +29,10 @@ READING = TraceReading(frozenset({"company", "text"}), "sort", (("", TEMPLATE),)
 
 
 @pytest.fixture(scope="module")
-def experiment(tmp_path_factory):
+def experiment(mlflow_database):
     """Sixty traces of four to six spans, of which the first twenty began at the same millisecond."""
     before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db")
+    mlflow.set_tracking_uri(mlflow_database)
     found = mlflow.set_experiment("application")
     written = []
     for number in range(COUNT):

@@ -165,7 +165,8 @@ def main() -> None:
         took = time.monotonic() - began_at
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(
-            f"{options.count} optimizations, {options.parallel} at once: {took:.0f} s, {took / options.count:.2f} s each"
+            f"{options.count} optimizations, {options.parallel} at once: {took:.0f} s, "
+            f"{took / options.count:.2f} s each"
         )
         print(f"memory {before:.0f} MB before, {memory_mb():.0f} MB after, {peak:.0f} MB at the most")
         print(

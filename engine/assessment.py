@@ -216,7 +216,17 @@ def assess(
     check_shared(session, storage)
     # A program fills its prompts in itself, and with what it likes.
     wanted = frozenset() if is_program else given.current.needs
-    rows = check_rows(load_rows(session, settings.dataset, storage, wanted), mix)
+    progress = options.get("progress") or Progress()
+    rows = load_rows(
+        session,
+        settings.dataset,
+        storage,
+        wanted,
+        prompt=None if is_program else given.configured,
+        prompt_name=settings.prompt.full_name,
+        tell=progress.tell,
+    )
+    rows = check_rows(rows, mix)
     if holdout_only:
         rows = split_rows(rows, settings.split, seed=settings.search.seed).holdout
     return Assessment(
@@ -230,7 +240,7 @@ def assess(
         state,
         rows,
         rows.count(),
-        options.get("progress") or Progress(),
+        progress,
         options.get("reuse") or Reuse(),
         began_s,
     )

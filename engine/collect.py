@@ -35,13 +35,14 @@ from engine.progress import Progress
 from engine.run_state import RunState
 from engine.session import configured_session
 from engine.shared_storage import check_shared
-from engine.sources import WEIGHT_TAG, keep_rows
+from engine.sources import keep_rows
 from engine.storage import Storage
 from engine.trace_log import AnswerTrace, TraceLog
 from engine.tracking import Tracker, set_up
 from engine.usage import Usage
 from udfs.endpoint import Endpoint
 from udfs.prompt import Prompt
+from udfs.trace_rows import WEIGHT_TAG
 
 log = logging.getLogger(__name__)
 

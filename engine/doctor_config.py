@@ -171,8 +171,10 @@ def _dataset(what: str, settings: PromptOptimizationModel, asked: bool) -> Findi
 def _outside_mlflow(what: str, dataset: DatasetModel) -> Finding | None:
     if dataset.data is not None:
         return Finding(what, "ok", f"{len(dataset.data)} records in the configuration")
-    if dataset.table:
-        return Finding(what, "ok", f"table {dataset.table}; it is looked at when Spark runs")
+    traced = dataset.trace_table or dataset.inference_table
+    table = traced.name if traced else dataset.table
+    if table:
+        return Finding(what, "ok", f"table {table}; it is looked at when Spark runs")
     return _path(what, dataset.path) if dataset.path else None
 
 

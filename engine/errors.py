@@ -9,6 +9,7 @@
     └── EvaluationError            a run's failure: exit status 1, what was paid for is in the ledger
         ├── CoverageError          too few rows of a candidate could be scored
         └── BudgetSpent            the budget allows no further call (ends a search, never a run)
+            └── NotBegun           of a batch's budget nothing is left for one more run
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ __all__ = [
     "EnvironmentProblem",
     "EvaluationError",
     "InputError",
+    "NotBegun",
     "PromptmillError",
 ]
 
@@ -44,3 +46,7 @@ class CoverageError(EvaluationError):
 
 class BudgetSpent(EvaluationError):  # noqa: N818 - an end, not a defect
     """The budget allows no further call."""
+
+
+class NotBegun(BudgetSpent):
+    """What is left of a batch's budget does not cover one more run; nothing of it was called."""

@@ -50,7 +50,7 @@ def challenge_suites(found: Challenge) -> list[Suite]:
     ]
 
 
-def failed_suite(name: str, error: Exception) -> Suite:
+def failed_suite(name: str, error: Exception | str) -> Suite:
     """Return the suite of a run that failed before there was a verdict."""
     return Suite(name, error=str(error))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 
 from engine import registry
-from engine.config import AppConfig, PromptModel, PromptOptimizationModel
+from engine.config import AppConfig, DatasetModel, PromptModel, PromptOptimizationModel
 from engine.config.generations import is_chats
 from engine.errors import ConfigError, PromptmillError
 from engine.estimate import Estimate, estimate, pair_tokens
@@ -35,7 +35,7 @@ from engine.search.loop import Search, SearchResult
 from engine.session import configured_session
 from engine.shared_storage import check_shared
 from engine.sharing import Sharing
-from engine.sources import load_rows
+from engine.sources import describe, load_rows, usable_rows
 from engine.split import Split, split_rows
 from engine.storage import Storage
 from engine.tracking import Tracker, set_up
@@ -75,6 +75,7 @@ class Migration:
     reuse: Reuse = field(default_factory=Reuse)
     usage: Usage = field(default_factory=Usage)
     sharing: Sharing | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     def estimate(self) -> Estimate:
         """Foresee calls, tokens and money; calls nothing."""
@@ -168,6 +169,7 @@ def prepare(
     reuse: Reuse | None = None,
     predict_fn: Callable[..., Any] | Program | None = None,
     sharing: Sharing | None = None,
+    read: Callable[[SparkSession, DatasetModel, Storage], DataFrame] | None = None,
 ) -> Migration:
     """Set up a migration: everything that can be wrong with the input is found here, before the first call.
 
@@ -175,7 +177,8 @@ def prepare(
     of the agent's model as the target: a Python function, or a :class:`udfs.program.Program`, that gets a row's inputs
     by name, loads its prompts from the registry or asks :func:`udfs.in_place.current_prompt`, and returns what is
     scored. It goes before the ``predict_fn`` that the configuration names. ``sharing`` is that of the optimizations
-    which run beside this one.
+    which run beside this one. ``read`` reads the data set's rows
+    in another way.
 
     Raises:
         InputError: configuration, data set, prompt or environment can't be used.
@@ -196,16 +199,28 @@ def prepare(
         ship_program(session, settings, target)
     marks = fingerprint(settings, seed, target=target)
     state = RunState.open(run_dir or default_run_dir(app, settings.name), marks)
-    storage = Storage.at(app.storage.root, state.run_dir)
+    storage = Storage.at(app.storage.root, state.run_dir, run_id=state.run_id)
     check_shared(session, storage)
+    told, used = progress or Progress(), reuse or Reuse()
     # A program fills its prompt in itself, and with what it likes.
-    rows = load_rows(session, settings.dataset, storage, frozenset() if is_program else seed.needs)
+    variables = frozenset() if is_program else seed.needs
+    if read is not None:
+        rows = usable_rows(read(session, settings.dataset, storage), variables, source=describe(settings.dataset))
+    else:
+        rows = load_rows(
+            session,
+            settings.dataset,
+            storage,
+            variables,
+            prompt=None if is_program else seed,
+            prompt_name=settings.prompt.full_name,
+            tell=told.tell,
+        )
     rows = check_rows(rows, mix)
     check_recorded(rows, settings.gate.question)
     fingerprints = Fingerprints.of(rows, mix, target)
     check_goes_on(state.run_dir, fingerprints)
     split = split_rows(rows, settings.split, seed=settings.search.seed)
-    told, used = progress or Progress(), reuse or Reuse()
     return Migration(
         app,
         settings,
@@ -288,7 +303,7 @@ def run(migration: Migration) -> OptimizationResult:
             allowance=migration.budget.allowance,
             sharing=migration.sharing,
         )
-    tracker = Tracker(migration.app.mlflow.experiment, settings.name, run_id=state.mlflow_run_id)
+    tracker = Tracker(migration.app.mlflow.experiment, settings.name, run_id=state.mlflow_run_id, tags=migration.tags)
     state = state.with_mlflow_run(tracker.run_id)
     tracker.parameters(run_settings(migration))
     tracker.dataset(migration.split.train, name=f"{settings.name}-train", context="training")
@@ -385,14 +400,20 @@ def default_run_dir(app: AppConfig, name: str) -> str:
 
 
 def fingerprint(settings: PromptOptimizationModel, seed: Prompt, *, target: Endpoint | None = None) -> str:
-    """What must be the same for a run to be gone on with: all but where the endpoints stand and what is allowed."""
+    """What must be the same for a run to be gone on with: :func:`lasting_settings`, seed prompt and program."""
+    kept = lasting_settings(settings)
+    if isinstance(target, Program):
+        kept["program"] = target.endpoint_id
+    kept["seed"] = seed.candidate_id  # what an alias meant when the run began
+    return json.dumps(kept, sort_keys=True)
+
+
+def lasting_settings(settings: PromptOptimizationModel) -> dict[str, Any]:
+    """Return the settings of a run that must stay: all but where the endpoints stand and what is allowed."""
     kept = settings.model_dump(mode="json", exclude={"budget", "source_model", "scorers", "judge_check", "predict_fn"})
     prompts = kept.pop("prompts")
     kept |= {"prompts": prompts} if len(prompts) > 1 else {"prompt": prompts[0]}
-    if isinstance(target, Program):
-        kept["program"] = target.endpoint_id
     # Scorers made in Python are known by their names.
-    kept["seed"] = seed.candidate_id  # what an alias meant when the run began
     kept["scorers"] = [s if isinstance(s, str | dict) else str(getattr(s, "name", s)) for s in settings.scorers]
     for path in (("agent", "model"), ("reflection_model",), ("scorer_model",)):
         model: Any = kept
@@ -401,4 +422,4 @@ def fingerprint(settings: PromptOptimizationModel, seed: Prompt, *, target: Endp
         if model:
             for key in ("base_url", "limits", "price", "api_key"):
                 model.pop(key, None)
-    return json.dumps(kept, sort_keys=True)
+    return kept

@@ -39,10 +39,14 @@ def optimized_parts(parts: Mapping[str, Prompt], registered: Sequence[Registered
 def prompt_section(parts: Mapping[str, Prompt], registered: Sequence[RegisteredPrompt]) -> dict[str, Any]:
     """Return what ``result.json`` says of the prompt to use from now on.
 
-    ``prompts`` lists all parts; ``prompt`` is there for one alone.
+    ``prompts`` lists all parts, chat prompts with their ``messages``; ``prompt`` is there for one alone.
     """
     uris = {one.name: one.uri for one in registered}
-    listed = [{"name": name, "uri": uris.get(name), "text": prompt.text()} for name, prompt in parts.items()]
+    listed: list[dict[str, Any]] = []
+    for name, prompt in parts.items():
+        deployed = prompt.deployed()
+        chat = {} if isinstance(deployed, str) else {"messages": deployed}
+        listed.append({"name": name, "uri": uris.get(name), "text": prompt.text(), **chat})
     if len(listed) > 1:
         return {"prompts": listed}
     return {"prompt": {"uri": listed[0]["uri"], "text": listed[0]["text"]}, "prompts": listed}

@@ -99,7 +99,10 @@ def local_rows(rows: DataFrame) -> list[Row]:
 
 
 def _distinct(records: DataFrame) -> DataFrame:
-    """One row a distinct input: weights add up; of differing expectations the most frequent stands.
+    """One row a distinct input: weights add up; of differing expectations one stands.
+
+    It is a person's where there is one, else the most frequent, else the latest (traces have a time; other records are
+    taken by their text, so that it is always the same one).
 
     Records without inputs stay as lines with a null ``inputs`` and their defect in ``expectations``, for the caller
     to refuse or to count.
@@ -114,11 +117,14 @@ def _distinct(records: DataFrame) -> DataFrame:
         F.col("trace_id"),
     )
     by_answer = good.groupBy("inputs", "expectations").agg(
-        F.sum("weight").alias("votes"), F.min("slices").alias("slices"), F.min("trace_id").alias("trace_id")
+        F.sum("weight").alias("votes"),
+        F.max("by_person").alias("by_person"),
+        F.max("recorded_ms").alias("latest"),
+        F.min("slices").alias("slices"),
+        F.min("trace_id").alias("trace_id"),
     )
-    rows = by_answer.groupBy("inputs").agg(
-        F.max(F.struct("votes", "expectations", "slices", "trace_id")).alias("most"), F.sum("votes").alias("weight")
-    )
+    standing = F.struct("by_person", "votes", "latest", "expectations", "slices", "trace_id")
+    rows = by_answer.groupBy("inputs").agg(F.max(standing).alias("most"), F.sum("votes").alias("weight"))
     return rows.select(
         F.sha2("inputs", 256).alias("row_id"),
         "inputs",

@@ -6,7 +6,7 @@ promise: a part is given to another only after every task that held it has said 
 included (``udfs.task_watch``). So that a stage need not wait for that, each optimization that could begin one at any
 time has half of its fair part kept free for it.
 
-Docs: decision 18.
+Why it is so: decision 19.
 """
 
 from __future__ import annotations

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 import logging
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import mlflow
-import pyarrow as pa
-import pyarrow.parquet as pq
 from mlflow.exceptions import MlflowException
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
 from engine.config import DatasetModel, TracesModel
-from engine.errors import ConfigError, InputError
-from engine.rows import defects, rows_from_frame, rows_from_records
+from engine.errors import InputError
+from engine.registry import is_databricks
+from engine.rows import ROWS_DDL, defects, rows_from_frame, rows_from_records
 from engine.storage import Storage, spark_path
+from engine.trace_pages import RECORDS_DDL, PageFolder
+from engine.trace_reading import identity_of, told, trace_reading
+from engine.trace_tables import left_out as count_left_out
+from engine.trace_tables import read_inference_table, read_trace_table
+from engine.traces import read_traces
 from udfs.conversation import MESSAGES
-from udfs.files import filesystem_of
+from udfs.prompt import Prompt
+from udfs.trace_rows import WEIGHT_TAG, expected_of, slices_of
 
 log = logging.getLogger(__name__)
 
@@ -33,30 +37,67 @@ _FORMATS = {
     ".csv": "csv",
     ".delta": "delta",
 }
-# The tracking server hands out at most so many traces a page.
-_PAGE = 500
-_TRACES_SCHEMA = pa.schema(
-    [
-        ("inputs", pa.string()),
-        ("expectations", pa.string()),
-        ("weight", pa.int64()),
-        ("slices", pa.string()),
-        ("trace_id", pa.string()),
-    ]
-)
-# A tag of a data set's record or of a trace: how many recorded inputs it stands for. `promptmill collect` writes it.
-WEIGHT_TAG = "promptmill.weight"
+# The name that rows are kept under.
+ROWS = "rows"
+# Parts of a name in Unity Catalog: catalog, schema, table.
+_LEVELS = 3
+# Kinds of columns that an evaluation data set's table may have its inputs in, and that say what they hold.
+_OBJECTS = ("string", "struct<", "variant")
 
 
-def load_rows(spark: SparkSession, dataset: DatasetModel, storage: Storage, variables: frozenset[str]) -> DataFrame:
+# What is searched for in traces: a prompt, its registered name, its variables.
+Wanted = tuple[Prompt | None, str, frozenset[str]]
+
+
+def load_rows(
+    spark: SparkSession,
+    dataset: DatasetModel,
+    storage: Storage,
+    variables: frozenset[str],
+    *,
+    prompt: Prompt | None = None,
+    prompt_name: str = "",
+    tell: Callable[[str], None] = log.info,
+) -> DataFrame:
     """Return the data set's rows (see :mod:`engine.rows`), written to ``storage`` once and read back.
 
     ``variables`` are the template's: every row must have them all, which is checked here, before the first call.
+    ``prompt`` and its registered name are what traces are searched for; without them, only root spans count.
 
     Raises:
         InputError: the source can't be read, or its rows lack inputs or a template's variable.
     """
-    return keep_rows(spark, _rows(spark, dataset, storage), storage, variables, source=describe(dataset))
+    rows = read_rows(spark, dataset, storage, (prompt, prompt_name, variables), tell=tell)
+    return usable_rows(rows, variables, source=describe(dataset))
+
+
+def read_rows(
+    spark: SparkSession,
+    dataset: DatasetModel,
+    storage: Storage,
+    wanted: Wanted = (None, "", frozenset()),
+    *,
+    tell: Callable[[str], None] = log.info,
+) -> DataFrame:
+    """Return the data set's rows as they are, written to ``storage`` once and read back.
+
+    ``wanted`` is what traces are searched for: a prompt, its registered name, and its variables.
+
+    Raises:
+        InputError: the source can't be read.
+    """
+    if storage.has(ROWS):
+        rows = spark.createDataFrame([], ROWS_DDL)  # what was kept is read in its place
+    elif is_traced(dataset):
+        rows = _traced(spark, dataset, storage, wanted, tell)
+    else:
+        rows = _rows(spark, dataset)
+    return storage.keep(spark, rows, ROWS)
+
+
+def is_traced(dataset: DatasetModel) -> bool:
+    """Say whether the rows are found in traces, and so are not the same for every prompt."""
+    return bool(dataset.traces or dataset.trace_table or dataset.inference_table)
 
 
 def keep_rows(
@@ -67,7 +108,15 @@ def keep_rows(
     Raises:
         InputError: rows lack a template's variable.
     """
-    rows = storage.keep(spark, rows, "rows")
+    return usable_rows(storage.keep(spark, rows, ROWS), variables, source=source)
+
+
+def usable_rows(rows: DataFrame, variables: frozenset[str], *, source: str) -> DataFrame:
+    """Return the rows that have inputs; ``source`` is named in messages.
+
+    Raises:
+        InputError: rows lack a template's variable.
+    """
     broken = defects(rows)
     if broken:
         log.warning("%s: records without usable inputs are left out, such as one that %s", source, broken[0])
@@ -88,21 +137,23 @@ def describe(dataset: DatasetModel) -> str:
         return f"path {dataset.path}"
     if dataset.traces:
         return f"traces of {dataset.traces.run_id or dataset.traces.experiment or 'the default experiment'}"
+    if dataset.trace_table or dataset.inference_table:
+        return f"table {(dataset.trace_table or dataset.inference_table).name}"  # type: ignore[union-attr]
     if dataset.data is not None:
         return "dataset.data"
     return f"data set {dataset.name}"
 
 
-def _rows(spark: SparkSession, dataset: DatasetModel, storage: Storage) -> DataFrame:
+def _rows(spark: SparkSession, dataset: DatasetModel) -> DataFrame:
     if dataset.data is not None:
         return rows_from_records(spark, dataset.data)
     if dataset.table:
         return rows_from_frame(_table(spark, dataset.table))
     if dataset.path:
         return rows_from_frame(read_path(spark, dataset.path))
-    if dataset.traces:
-        return rows_from_frame(_traces(spark, dataset.traces, storage))
-    return rows_from_records(spark, _mlflow_dataset(str(dataset.name)))
+    name = str(dataset.name)
+    table = _dataset_table(spark, name)
+    return rows_from_frame(table) if table is not None else rows_from_records(spark, _mlflow_dataset(name))
 
 
 def _table(spark: SparkSession, name: str) -> DataFrame:
@@ -150,14 +201,39 @@ def _mlflow_dataset(name: str) -> Iterator[Mapping[str, Any]]:
     for record in found.to_df().to_dict("records"):
         tags = _mapping(record.get("tags"))
         # A record that was made without outputs has {} there: no answer of anybody's.
-        answered = {"expected_response": _expected(record["outputs"])} if _holds(record.get("outputs")) else None
+        answered = {"expected_response": expected_of(record["outputs"])} if _holds(record.get("outputs")) else None
         yield {
             "inputs": record["inputs"],
             "expectations": _mapping(record.get("expectations")) or answered,
-            "slices": _slices(tags),
+            "slices": slices_of(tags),
             "weight": tags.get(WEIGHT_TAG) or 1,
             "trace_id": _source_data(record.get("source")).get("trace_id"),
         }
+
+
+def _dataset_table(spark: SparkSession, name: str) -> DataFrame | None:
+    """The table behind an evaluation data set of Unity Catalog; ``None`` where MLflow must be asked for its records.
+
+    Its records would come through the driver otherwise. A column of inputs that does not say what it holds (a map of
+    texts, which may or may not be JSON) is left to MLflow.
+    """
+    if not is_databricks(mlflow.get_tracking_uri()) or name.count(".") != _LEVELS - 1:
+        return None
+    try:
+        frame = _table(spark, name)
+    except InputError:
+        log.info("the table of the data set %s can't be read by Spark; MLflow is asked for its records", name)
+        return None
+    kinds = dict(frame.dtypes)
+    if not kinds.get("inputs", "").startswith(_OBJECTS):
+        return None
+    found: dict[str, Column] = {
+        key: F.col(key) for key in ("inputs", "expectations", "outputs", "trace_id") if key in kinds
+    }
+    if kinds.get("tags", "").startswith("map<string"):
+        ours = F.map_filter("tags", lambda key, _: ~key.startswith("mlflow.") & ~key.startswith("promptmill."))
+        found |= {"slices": ours, "weight": F.col("tags").getItem(WEIGHT_TAG).cast("string")}
+    return frame.select(*[column.alias(key) for key, column in found.items()])
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -174,109 +250,40 @@ def _source_data(source: Any) -> Mapping[str, Any]:
     return _mapping(source.get("source_data") if isinstance(source, Mapping) else getattr(source, "source_data", None))
 
 
-def _slices(tags: Mapping[str, Any]) -> dict[str, str]:
-    """Tags to report by: all but those of the tools'."""
-    return {key: str(value) for key, value in tags.items() if not key.startswith(("mlflow.", "promptmill."))}
-
-
-def _traces(spark: SparkSession, traces: TracesModel, storage: Storage) -> DataFrame:
-    """Page through the tracking server and write each page to storage as it comes; Spark reads what was written."""
-    folder = storage.folder(f"traces-{uuid.uuid4().hex[:8]}")
-    filesystem, path = filesystem_of(folder)
-    filesystem.create_dir(path, recursive=True)
-    total = unusable = 0
-    for number, (page, skipped) in enumerate(_trace_pages(traces)):
-        table = pa.Table.from_pylist(page, schema=_TRACES_SCHEMA)
-        pq.write_table(table, f"{path}/{number:06d}.parquet", filesystem=filesystem)
-        total += len(page)
-        unusable += skipped
-        log.info("%d traces read", total)
-    if unusable:
-        log.warning(
-            "%d of %d traces are left out: their root span has no inputs by name, or no outputs",
-            unusable,
-            total + unusable,
-        )
-    if not total:
+def _traced(
+    spark: SparkSession,
+    dataset: DatasetModel,
+    storage: Storage,
+    wanted: Wanted,
+    tell: Callable[[str], None],
+) -> DataFrame:
+    """The rows of a prompt's calls in traces; what no row can be made of is told by its reason."""
+    settings = dataset.traces or dataset.trace_table or dataset.inference_table
+    if settings is None:
+        raise AssertionError("the data set has no traces")
+    reading = trace_reading(settings, *wanted)
+    if isinstance(settings, TracesModel):
+        pages = PageFolder(storage, identity_of(settings, reading, mlflow.get_tracking_uri()))
+        left_out = read_traces(settings, reading, pages, tell=tell)
+        records = spark.read.schema(RECORDS_DDL).parquet(spark_path(pages.path))
+    else:
+        read_table = read_trace_table if dataset.trace_table else read_inference_table
+        frame = read_path(spark, settings.name) if "/" in settings.name else _table(spark, settings.name)
+        name = "traces-" + hashlib.sha256(identity_of(settings, reading, settings.name).encode()).hexdigest()[:16]
+        read = storage.keep(spark, read_table(frame, settings, reading), name)
+        left_out = count_left_out(read)
+        records = read.where(F.col("reason").isNull()).drop("reason")
+    line = told(left_out, describe(dataset), records.count())
+    if records.isEmpty():
         raise InputError(
-            f"no traces with inputs and outputs were found in experiment {traces.experiment!r}"
-            f"{f', filter {traces.filter!r}' if traces.filter else ''}; check the names and the tracking URI "
-            f"({mlflow.get_tracking_uri()})"
+            f"{describe(dataset)}{f', filter {settings.filter!r}' if settings.filter else ''}: no call of the prompt "
+            f"was found in it. {line or 'There are no traces; check the names'}. The tracking URI is "
+            f"{mlflow.get_tracking_uri()}"
         )
-    return spark.read.parquet(spark_path(folder))
-
-
-def _trace_pages(traces: TracesModel) -> Iterator[tuple[Sequence[dict[str, Any]], int]]:
-    """Yield each page's records, and how many of its traces are none."""
-    client = mlflow.MlflowClient()
-    experiment_id = _experiment_id(traces)
-    token: str | None = None
-    left = traces.max_traces
-    while left is None or left > 0:
-        try:
-            page = client.search_traces(
-                locations=[experiment_id],
-                run_id=traces.run_id,
-                filter_string=traces.filter or "attributes.status = 'OK'",
-                max_results=min(_PAGE, left) if left else _PAGE,
-                page_token=token,
-                include_spans=True,
-            )
-        except MlflowException as error:
-            raise InputError(
-                f"dataset.traces can't be read from MLflow at {mlflow.get_tracking_uri()}: {error.message}; check the "
-                f"filter {traces.filter!r}, the run_id and the tracking URI"
-            ) from error
-        records = [record for trace in page if (record := _trace_record(trace)) is not None]
-        yield records, len(page) - len(records)
-        if left is not None:
-            left -= len(page)
-        token = page.token
-        if not token or not page:
-            return
-
-
-def _experiment_id(traces: TracesModel) -> str:
-    if traces.run_id and not traces.experiment:
-        return str(mlflow.get_run(traces.run_id).info.experiment_id)
-    if not traces.experiment:
-        raise ConfigError("dataset.traces names neither an experiment nor a run_id; give one")
-    found = mlflow.get_experiment_by_name(traces.experiment)
-    if found is None:
-        raise InputError(
-            f"dataset.traces.experiment {traces.experiment!r} is not known to MLflow at {mlflow.get_tracking_uri()}; "
-            "check the name"
-        )
-    return str(found.experiment_id)
-
-
-def _trace_record(trace: Any) -> dict[str, Any] | None:
-    """Return a trace's root inputs, its answer as what is expected, and its tags; ``None`` where one is lacking."""
-    root = next((span for span in trace.data.spans if span.parent_id is None), None)
-    if root is None or not isinstance(root.inputs, dict) or root.outputs is None:
-        return None
-    return {
-        "inputs": json.dumps(root.inputs, default=str),
-        # Not as `outputs`: a text there that happens to be JSON ("1.0", "null") would be parsed.
-        "expectations": json.dumps({"expected_response": _expected(root.outputs)}, default=str),
-        "weight": int(trace.info.tags.get(WEIGHT_TAG) or 1),
-        "slices": json.dumps(_slices(trace.info.tags)),
-        "trace_id": trace.info.trace_id,
-    }
-
-
-def _expected(outputs: Any) -> Any:
-    """Return the answer in a span's outputs: a text as it is, a chat completion's content, else the object.
-
-    >>> _expected({"choices": [{"message": {"content": "hello"}}]})
-    'hello'
-    """
-    if isinstance(outputs, str):
-        return outputs
-    try:
-        return str(outputs["choices"][0]["message"]["content"])
-    except (KeyError, IndexError, TypeError):
-        return outputs
+    if line:
+        log.warning("%s", line)
+        tell(line)
+    return rows_from_frame(records)
 
 
 def _check_variables(rows: DataFrame, variables: frozenset[str], source: str) -> None:

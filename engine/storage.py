@@ -24,12 +24,14 @@ class Storage:
     data_dir: str
 
     @classmethod
-    def at(cls, root: str, run_dir: str) -> Storage:
+    def at(cls, root: str, run_dir: str, *, run_id: str = "") -> Storage:
         """Make a storage of paths as users give them: relative local paths become absolute.
 
-        ``run_dir`` is the driver's; under a ``root`` that is a URI the run's data goes below it, by the folder's name.
+        ``run_dir`` is the driver's; under a ``root`` that is a URI the run's data goes below it, by the folder's name
+        and the beginning of ``run_id``: folders of several drivers, or of several batches, may be called the same.
         """
-        data_dir = f"{root.rstrip('/')}/runs/{Path(run_dir).name}" if "://" in root else _absolute(run_dir)
+        name = "-".join(filter(None, (Path(run_dir).name, run_id[:8])))
+        data_dir = f"{root.rstrip('/')}/runs/{name}" if "://" in root else _absolute(run_dir)
         return cls(_absolute(root), data_dir)
 
     @property
@@ -47,10 +49,14 @@ class Storage:
         What an earlier, interrupted run wrote whole under the same name is read instead.
         """
         folder = self.folder(name)
-        filesystem, path = filesystem_of(f"{folder}/_SUCCESS")
-        if filesystem.get_file_info(path).type == pafs.FileType.NotFound:
+        if not self.has(name):
             frame.write.mode("overwrite").parquet(spark_path(folder))
         return spark.read.schema(frame.schema).parquet(spark_path(folder))
+
+    def has(self, name: str) -> bool:
+        """True where a frame was kept whole under this name."""
+        filesystem, path = filesystem_of(f"{self.folder(name)}/_SUCCESS")
+        return bool(filesystem.get_file_info(path).type != pafs.FileType.NotFound)
 
 
 def spark_path(path: str) -> str:

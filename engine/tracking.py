@@ -56,10 +56,16 @@ def experiment_id(name: str) -> str:
     place = None
     if uri.startswith("sqlite:///"):
         place = (Path(uri.removeprefix("sqlite:///")).absolute().parent / "artifacts" / quote(name, safe=" ")).as_uri()
-    return str(mlflow.create_experiment(name, artifact_location=place))
+    try:
+        return str(mlflow.create_experiment(name, artifact_location=place))
+    except mlflow.exceptions.MlflowException:
+        found = mlflow.get_experiment_by_name(name)
+        if found is None:
+            raise
+        return str(found.experiment_id)  # another process or thread was faster
 
 
-def _parent(experiment_id: str) -> dict[str, str]:
+def parent_tags(experiment_id: str) -> dict[str, str]:
     """Return the tag that nests a run under the user's active one, where that is of the same experiment."""
     active = mlflow.active_run()
     if active is None or active.info.experiment_id != experiment_id:
@@ -73,15 +79,17 @@ class Tracker:
     It is never the active run of this process: a run of the user's own stays that, and has this one nested or beside.
     """
 
-    def __init__(self, experiment: str, name: str, *, run_id: str | None = None) -> None:
+    def __init__(
+        self, experiment: str, name: str, *, run_id: str | None = None, tags: Mapping[str, str] | None = None
+    ) -> None:
         self.run_id = run_id
         self.experiment_id: str | None = None
         with self._guard("start the run"):
             self._client = mlflow.MlflowClient()
             self.experiment_id = experiment_id(experiment)
             if run_id is None or not self._resume(run_id):
-                tags = {"mlflow.source.name": "promptmill"} | _parent(self.experiment_id)
-                run = self._client.create_run(self.experiment_id, run_name=name, tags=tags)
+                known = {"mlflow.source.name": "promptmill"} | parent_tags(self.experiment_id) | dict(tags or {})
+                run = self._client.create_run(self.experiment_id, run_name=name, tags=known)
                 self.run_id = str(run.info.run_id)
 
     def _resume(self, run_id: str) -> bool:

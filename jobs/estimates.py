@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from jobs.results import show_doubts
+from jobs.results import json_text, show_doubts
 from jobs.terminal import out
 
 if TYPE_CHECKING:
@@ -49,3 +49,13 @@ def estimate_json(name: str, estimate: Estimate, *, doubts: Sequence[str] = ()) 
         "currency": estimate.currency,
         "doubts": list(doubts),
     }
+
+
+def tell_estimate(
+    name: str, estimate: Estimate, *, as_json: bool, capped: bool = True, doubts: Sequence[str] = ()
+) -> None:
+    """Print the estimate for people or as JSON; see :func:`show_estimate`."""
+    if as_json:
+        print(json_text(estimate_json(name, estimate, doubts=doubts)))
+    else:
+        show_estimate(name, estimate, capped=capped, doubts=doubts)

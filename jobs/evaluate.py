@@ -13,7 +13,7 @@ import click
 if __package__ in {None, ""}:  # run as a script: the checkout's root takes the place of this folder
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from jobs.estimates import estimate_json, show_estimate
+from jobs.estimates import tell_estimate
 from jobs.options import (
     config_option,
     dry_run_option,
@@ -78,10 +78,7 @@ def command(
         found = None if dry_run else scored(prepared)
     if found is None:
         estimate = prepared.estimate(first_rows=prepared.rows_at_most)
-        if as_json:
-            print(json_text(estimate_json(settings.name, estimate, doubts=prepared.doubts)))
-        else:
-            show_estimate(settings.name, estimate, capped=settings.budget.is_set, doubts=prepared.doubts)
+        tell_estimate(settings.name, estimate, as_json=as_json, capped=settings.budget.is_set, doubts=prepared.doubts)
     elif as_json:
         print(json_text(asdict(found)))
     else:

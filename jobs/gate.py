@@ -12,7 +12,7 @@ import click
 if __package__ in {None, ""}:  # run as a script: the checkout's root takes the place of this folder
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from jobs.estimates import estimate_json, show_estimate
+from jobs.estimates import tell_estimate
 from jobs.options import (
     config_option,
     dry_run_option,
@@ -132,10 +132,7 @@ def command(
             write_junit(junit, [failed_suite(settings.name, error)])
         raise
     if estimate is not None:
-        if as_json:
-            print(json_text(estimate_json(settings.name, estimate, doubts=prepared.doubts)))
-        else:
-            show_estimate(settings.name, estimate, capped=settings.budget.is_set, doubts=prepared.doubts)
+        tell_estimate(settings.name, estimate, as_json=as_json, capped=settings.budget.is_set, doubts=prepared.doubts)
         return 0
     if found is None:
         raise AssertionError("neither judged nor foreseen")

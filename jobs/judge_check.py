@@ -12,7 +12,7 @@ import click
 if __package__ in {None, ""}:  # run as a script: the checkout's root takes the place of this folder
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from jobs.estimates import estimate_json, show_estimate
+from jobs.estimates import tell_estimate
 from jobs.options import (
     config_option,
     dry_run_option,
@@ -100,11 +100,7 @@ def command(
         )
         found = None if dry_run else prepared.run()
     if found is None:
-        estimate = prepared.estimate()
-        if as_json:
-            print(json_text(estimate_json(settings.name, estimate)))
-        else:
-            show_estimate(settings.name, estimate, capped=False)
+        tell_estimate(settings.name, prepared.estimate(), as_json=as_json, capped=False)
     elif as_json:
         print(json_text(found.to_json()))
     else:

@@ -12,18 +12,22 @@ import click
 if __package__ in {None, ""}:  # run as a script: the checkout's root takes the place of this folder
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
+from jobs.batch import foresee_many, optimize_many
 from jobs.estimates import estimate_json, show_estimate
 from jobs.options import (
     chosen,
     config_option,
     dry_run_option,
+    exclude_option,
     json_option,
     junit_option,
     only_option,
+    parallel_option,
     read_config,
     replay_option,
     require_option,
     required_status,
+    resume_option,
     retry_failed_option,
     run_dir_option,
 )
@@ -32,7 +36,6 @@ from jobs.terminal import out, run_command, shown_progress
 
 if TYPE_CHECKING:
     from engine.config import AppConfig, PromptOptimizationModel
-    from engine.junit import Suite
     from engine.ledger_join import Reuse
     from engine.outcome import OptimizationResult
     from engine.record import RunRecord
@@ -44,7 +47,10 @@ _DIFF_LINES = 24
 @click.command("optimize")
 @config_option
 @only_option
+@exclude_option
 @run_dir_option
+@resume_option
+@parallel_option
 @dry_run_option
 @require_option
 @replay_option
@@ -54,7 +60,10 @@ _DIFF_LINES = 24
 def command(
     config_path: str,
     only: Sequence[str],
+    exclude: Sequence[str],
     run_dir: str | None,
+    resume: bool,
+    parallel: int | None,
     dry_run: bool,
     require: str | None,
     replay: bool,
@@ -65,75 +74,117 @@ def command(
     """Rewrite prompts so that the new model answers like the old one, and prove it.
 
     Searches on train and val rows, judges the best prompt on holdout rows that the search never saw, and registers it
-    in the MLflow Prompt Registry. Writes result.json and report.html into the run directory.
+    in the MLflow Prompt Registry. Writes result.json and report.html into the run directory. Several optimizations run
+    at the same time, each with a folder of its own there, beside summary.json and summary.html.
 
     \b
       promptmill optimize --config conf/migration.yaml --dry-run
       promptmill optimize --config conf/migration.yaml --run-dir runs/first
+      promptmill optimize --config conf/migration.yaml --exclude 'legacy_*' --resume
       promptmill optimize --config conf/migration.yaml --require promote --junit verdict.xml      in CI
     """
-    from engine.errors import EvaluationError, InputError, PromptmillError
-    from engine.junit import check_writable, failed_suite, record_suite, write_junit
+    from engine.batch import is_batch
+    from engine.errors import InputError
+    from engine.junit import check_writable
     from engine.ledger_join import Reuse
 
-    if retry_failed and not run_dir:
-        raise InputError("--retry-failed goes on with a run; say which with --run-dir")
+    if retry_failed and not (run_dir or resume):
+        raise InputError("--retry-failed goes on with a run; say which with --run-dir or --resume")
     reuse = Reuse(replay=replay, retry_failed=retry_failed)
     app = read_config(config_path)
-    todo = chosen(app, only)
-    results: list[dict[str, Any]] = []
-    failures: list[PromptmillError] = []
-    suites: list[Suite] = []
+    todo = chosen(app, only, exclude)
     check_writable(junit)
-    for settings in todo:
-        folder = f"{run_dir}/{settings.name}" if run_dir and len(todo) > 1 else run_dir
-        try:
-            shown, result = _one(app, settings, folder, reuse, dry_run=dry_run, as_json=as_json)
-            results.append(shown)
-            if result is not None:
-                suites.append(record_suite(result.record))
-        except PromptmillError as error:
-            suites.append(failed_suite(settings.name, error))
-            # Of a batch the others go on; each has told its own end in its run directory.
-            failures.append(error)
-            if len(todo) > 1:
-                click.echo(f"{settings.name}: {error}", err=True)
-    if junit and not dry_run:
-        write_junit(junit, suites)
-    if as_json and results:
-        print(json_text(results[0] if len(todo) == 1 else results))
-    if len(failures) == 1 and len(todo) == 1:
-        raise failures[0]
-    if failures:
-        raise EvaluationError(f"{len(failures)} of {len(todo)} optimizations failed; see above")
-    return max((required_status(r["status"]) for r in results), default=0) if require and not dry_run else 0
+    if resume:
+        run_dir = _to_go_on(app, todo, run_dir)
+    several = len(todo) > 1 or is_batch(run_dir)
+    if several and dry_run:
+        foresee_many(app, todo, run_dir=run_dir, parallel=parallel, as_json=as_json)
+        return 0
+    if several:
+        return optimize_many(
+            app,
+            todo,
+            run_dir=run_dir,
+            parallel=parallel,
+            reuse=reuse,
+            require=require is not None,
+            junit=junit,
+            as_json=as_json,
+        )
+    (settings,) = todo.values()
+    if dry_run:
+        _foresee(app, settings, run_dir, reuse, as_json=as_json)
+        return 0
+    result = _run(app, settings, run_dir, reuse, junit=junit, as_json=as_json)
+    return required_status(result.record.result["status"]) if require else 0
 
 
-def _one(
+def _to_go_on(app: AppConfig, todo: Mapping[str, PromptOptimizationModel], run_dir: str | None) -> str:
+    """Return the run directory that ``--resume`` means.
+
+    Raises:
+        InputError: there is none.
+    """
+    from engine.batch import is_batch, newest_batch
+    from engine.errors import InputError
+
+    if run_dir is None:
+        return newest_batch(app, todo)
+    file = "batch.json" if len(todo) > 1 else "run.json"
+    if not is_batch(run_dir) and not (Path(run_dir) / file).exists():
+        raise InputError(
+            f"--resume --run-dir {run_dir}: holds no run to go on with ({file} is missing); leave --resume out"
+        )
+    return run_dir
+
+
+def _foresee(
+    app: AppConfig, settings: PromptOptimizationModel, run_dir: str | None, reuse: Reuse, *, as_json: bool
+) -> None:
+    """Show what one optimization would cost."""
+    from engine.migration import prepare
+
+    with shown_progress(quiet=as_json) as progress:
+        migration = prepare(app, settings, run_dir=run_dir, progress=progress, reuse=reuse)
+        estimate = migration.estimate()
+    if as_json:
+        print(json_text(estimate_json(settings.name, estimate, doubts=migration.doubts)))
+    else:
+        show_estimate(settings.name, estimate, capped=settings.budget.is_set, doubts=migration.doubts)
+
+
+def _run(
     app: AppConfig,
     settings: PromptOptimizationModel,
     run_dir: str | None,
     reuse: Reuse,
     *,
-    dry_run: bool,
+    junit: str | None,
     as_json: bool,
-) -> tuple[dict[str, Any], OptimizationResult | None]:
-    """Run or foresee one optimization, show it, and return what stands for it in the JSON, and what it came to."""
-    from engine.migration import prepare, run
+) -> OptimizationResult:
+    """Run one optimization, and show what it came to.
 
-    with shown_progress(quiet=as_json) as progress:
-        migration = prepare(app, settings, run_dir=run_dir, progress=progress, reuse=reuse)
-        estimate = migration.estimate() if dry_run else None
-        result = None if estimate else run(migration)
-    if result is not None:
-        if not as_json:
-            show_result(result)
-        return dict(result.record.result), result
-    if estimate is None:
-        raise AssertionError("neither run nor foreseen")
-    if not as_json:
-        show_estimate(settings.name, estimate, capped=settings.budget.is_set, doubts=migration.doubts)
-    return estimate_json(settings.name, estimate, doubts=migration.doubts), None
+    Raises:
+        PromptmillError: it failed; where a JUnit file is asked for, that says so, too.
+    """
+    from engine.errors import PromptmillError
+    from engine.junit import failed_suite, record_suite, write_junit
+    from engine.migration import optimize
+
+    try:
+        with shown_progress(quiet=as_json) as progress:
+            result = optimize(app, settings, run_dir=run_dir, progress=progress, reuse=reuse)
+    except PromptmillError as error:
+        if junit:
+            write_junit(junit, [failed_suite(settings.name, error)])
+        raise
+    if junit:
+        write_junit(junit, [record_suite(result.record)])
+    if as_json:
+        print(json_text(dict(result.record.result)))
+    else:
+        show_result(result)
+    return result
 
 
 def show_result(result: OptimizationResult) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -94,7 +95,27 @@ junit_option = click.option(
 dry_run_option = click.option(
     "--dry-run", is_flag=True, help="Print calls, tokens and cost; call nothing, pay nothing."
 )
-only_option = click.option("--only", metavar="NAME", multiple=True, help="Only this optimization; may be repeated.")
+only_option = click.option(
+    "--only", metavar="NAME", multiple=True, help="Only this optimization, or those that 'a_*' fits; may be repeated."
+)
+exclude_option = click.option(
+    "--exclude",
+    metavar="NAME",
+    multiple=True,
+    help="Not this optimization, nor those that 'a_*' fits; may be repeated.",
+)
+parallel_option = click.option(
+    "--parallel",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Of several optimizations run at most so many at once (8). All of them share each endpoint's limits.",
+)
+resume_option = click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on with the newest run of these optimizations below storage.root, or with that in --run-dir, which must "
+    "be there. Of several, those with a verdict stay as they are; failed ones are tried again.",
+)
 
 
 def required_status(status: str) -> int:
@@ -102,21 +123,42 @@ def required_status(status: str) -> int:
     return {"promoted": 0, "kept": 3, "need_more_data": 4}.get(status, 1)
 
 
-def chosen(app: AppConfig, only: Sequence[str]) -> list[PromptOptimizationModel]:
-    """Return the optimizations that ``--only`` names, all without it.
+def chosen(app: AppConfig, only: Sequence[str], exclude: Sequence[str] = ()) -> dict[str, PromptOptimizationModel]:
+    """Return the optimizations that ``--only`` names, all without it, but for those that ``--exclude`` names; by key.
+
+    Names may be patterns, such as ``legacy_*``.
 
     Raises:
-        InputError: there is none, or none of that name.
+        InputError: there is none, or none that a name fits.
     """
     from engine.errors import InputError
 
     every = app.optimizations.prompt_optimizations
     if not every:
         raise InputError("the configuration has no optimizations.prompt_optimizations; nothing to do")
-    for name in only:
-        if name not in every:
-            raise InputError(f"--only {name}: the configuration has no such optimization; it has {', '.join(every)}")
-    return [settings for key, settings in every.items() if not only or key in only]
+    named = {
+        option: [_fitting(every, name, option) for name in names]
+        for option, names in (("--only", only), ("--exclude", exclude))
+    }
+    kept = set().union(*named["--only"]) if only else set(every)
+    found = kept.difference(*named["--exclude"])
+    if not found:
+        raise InputError("--exclude leaves no optimization to run; leave one of its patterns out")
+    return {key: settings for key, settings in every.items() if key in found}
+
+
+def _fitting(every: Mapping[str, Any], name: str, option: str) -> set[str]:
+    from engine.errors import InputError
+
+    found = {key for key in every if key == name or fnmatchcase(key, name)}
+    if not found:
+        few = ", ".join(list(every)[:_SHOWN]) + (f" and {len(every) - _SHOWN} more" if len(every) > _SHOWN else "")
+        raise InputError(f"{option} {name}: the configuration has no such optimization; it has {few}")
+    return found
+
+
+# So many names a message lists.
+_SHOWN = 12
 
 
 def one(app: AppConfig, only: str | None) -> PromptOptimizationModel:
@@ -127,7 +169,7 @@ def one(app: AppConfig, only: str | None) -> PromptOptimizationModel:
     """
     from engine.errors import InputError
 
-    found = chosen(app, [only] if only else [])
+    found = list(chosen(app, [only] if only else []).values())
     if len(found) > 1:
         names = ", ".join(app.optimizations.prompt_optimizations)
         raise InputError(f"the configuration has several optimizations; say which with --only: {names}")

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 # Where the output is no terminal (a job's log), a line of progress at most so often.
 _LINE_EVERY_S = 30.0
+# The threads of a batch are called so, with the optimization's key behind it: see engine.batch.schedule.
+_OF_A_BATCH = "optimize "
 # Libraries whose INFO lines would drown ours.
 _CHATTY = ("mlflow", "alembic", "py4j", "pyspark", "databricks", "asyncio")
 
@@ -89,6 +91,8 @@ class _Format(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
         text = super().format(record)
+        if (record.threadName or "").startswith(_OF_A_BATCH):
+            text = f"{(record.threadName or '').removeprefix(_OF_A_BATCH)}: {text}"
         return f"  {text}" if record.levelno <= logging.INFO else f"{record.levelname} {record.name}: {text}"
 
 

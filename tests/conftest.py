@@ -21,3 +21,9 @@ def spark() -> Iterator[SparkSession]:
     """Give the session that all Spark tests of this run share, with at least two task slots."""
     with session_on(os.environ.get(CLUSTER_VARIABLE, DEFAULT_CLUSTER)) as session:
         yield session
+
+
+@pytest.fixture(scope="session")
+def mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Give the URI of one MLflow store for tests that keep to experiments of their own: making one takes seconds."""
+    return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"

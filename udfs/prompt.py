@@ -38,6 +38,15 @@ def variables(text: str) -> frozenset[str]:
     return frozenset(_VARIABLE.findall(text))
 
 
+def placeholders(text: str) -> list[str]:
+    """Take ``text`` apart: what stands before, between and behind the placeholders, and in between their names.
+
+    >>> placeholders("Say {{word}} {{ n }} times")
+    ['Say ', 'word', ' ', 'n', ' times']
+    """
+    return _VARIABLE.split(text)
+
+
 def render(text: str, inputs: Mapping[str, Any]) -> str:
     """Put ``inputs`` into ``text`` in a single pass: a value that itself holds ``{{x}}`` is not expanded again.
 

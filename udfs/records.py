@@ -12,9 +12,17 @@ import pandas as pd
 from udfs.conversation import flat_inputs
 from udfs.well_formed import well_formed
 
-RECORDS_DDL = "inputs string, expectations string, weight bigint, slices string, trace_id string, defect string"
+RECORDS_DDL = (
+    "inputs string, expectations string, weight bigint, slices string, trace_id string, defect string, "
+    "by_person bigint, recorded_ms bigint"
+)
+# What traces say of themselves: whether a person gave the expectations, and when the call was.
+BY_PERSON, RECORDED_MS = "_by_person", "_recorded_ms"
 # Columns of a source that are not inputs when it has no column `inputs`.
-RESERVED = ("expectations", "expected_response", "expected_facts", "weight", "slices", "trace_id", "outputs")
+RESERVED = (
+    *("expectations", "expected_response", "expected_facts", "weight", "slices", "trace_id", "outputs"),
+    *(BY_PERSON, RECORDED_MS),
+)
 
 
 def canonical_json(value: Any) -> str:
@@ -37,23 +45,23 @@ def row_id(inputs: Mapping[str, Any]) -> str:
 
 
 def normal_record(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Bring one record to (inputs, expectations, weight, slices, trace_id, defect), the first two as canonical JSON."""
-    inputs = _parsed(record.get("inputs"))
+    """Bring one record to the columns of :data:`RECORDS_DDL`; ``inputs`` and ``expectations`` as canonical JSON."""
+    inputs = parsed(record.get("inputs"))
     defect = None
     if not isinstance(inputs, dict) or not inputs:
         shown = repr(record.get("inputs"))[:80]
         defect = f"has inputs {shown}; give an object of the template's variables, such as {{text: …}}"
         inputs = {}
     inputs = flat_inputs(inputs)
-    expectations = _parsed(record.get("expectations"))
+    expectations = parsed(record.get("expectations"))
     expectations = dict(expectations) if isinstance(expectations, dict) else {}
     for key in ("expected_response", "expected_facts"):
         if record.get(key) is not None:
-            expectations.setdefault(key, _parsed(record[key]) if key == "expected_facts" else record[key])
+            expectations.setdefault(key, parsed(record[key]) if key == "expected_facts" else record[key])
     if record.get("outputs") is not None and not expectations:
         # Text stays text: an answer "1e5" or "null" is what the model said, not a number or nothing.
         expectations["expected_response"] = record["outputs"]
-    slices = _parsed(record.get("slices"))
+    slices = parsed(record.get("slices"))
     slices = {str(k): str(v) for k, v in slices.items()} if isinstance(slices, dict) else {}
     weight = _weight(record.get("weight"))
     if weight is None:
@@ -65,6 +73,8 @@ def normal_record(record: Mapping[str, Any]) -> dict[str, Any]:
         "slices": canonical_json(slices),
         "trace_id": record.get("trace_id"),
         "defect": defect,
+        "by_person": int(record.get(BY_PERSON) or 0),
+        "recorded_ms": int(record.get(RECORDED_MS) or 0),
     }
 
 
@@ -79,8 +89,12 @@ def _weight(value: Any) -> int | None:
     return int(number) if number >= 1 and number.is_integer() else None
 
 
-def _parsed(value: Any) -> Any:
-    """Parse JSON text; what is not JSON stays the text it is."""
+def parsed(value: Any) -> Any:
+    """Parse JSON text; what is not JSON stays the text it is.
+
+    >>> parsed('{"a": 1}'), parsed("a text")
+    ({'a': 1}, 'a text')
+    """
     if not isinstance(value, str):
         return value
     try:

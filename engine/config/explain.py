@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from engine.config.datasets import DATASET_SOURCES
 from engine.config.yaml_source import YamlSource
 
 _CREDENTIALS = {"api_key", "pat", "client_secret", "service_principal", "client_id"}
@@ -41,7 +42,7 @@ def _explain(error: Any, source: YamlSource, known_keys: KnownKeys) -> tuple[str
         hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
         return where, key, f" is not a known key; {hint}"
     if error["type"] == "missing":
-        mend = "give one of name, table, path, traces or data" if location[-1] == "dataset" else "add it"
+        mend = f"give one of {DATASET_SOURCES}" if location[-1] == "dataset" else "add it"
         return where, key, f" is missing; {mend}"
     value = error.get("input")
     if error["type"] == "string_type" and isinstance(value, bool | int | float | dt.date):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
@@ -10,13 +9,11 @@ from pydantic import Field, PrivateAttr, field_validator, model_validator
 from engine.config.datasets import DatasetModel
 from engine.config.endpoints import LLMModel
 from engine.config.prompts import AgentModel, PromptModel
-from engine.errors import ConfigError, PromptmillError
+from engine.errors import ConfigError
 from engine.settings import BudgetSettings, GateSettings, JudgeCheckSettings, SearchSettings, Settings, SplitSettings
 
 if TYPE_CHECKING:
     from engine.config.app import AppConfig
-
-log = logging.getLogger(__name__)
 
 # Settings of the search may stand beside it: they did in dao-ai's shape.
 SEARCH_KEYS = frozenset(SearchSettings.model_fields)
@@ -102,9 +99,19 @@ class PromptOptimizationModel(Settings):
         """Run this optimization; see :func:`engine.migration.optimize` for the options and the result."""
         from engine.migration import optimize
 
+        return optimize(self.app, self, **options)
+
+    @property
+    def app(self) -> AppConfig:
+        """The configuration that this optimization stands in.
+
+        Raises:
+            ConfigError: it was made without one.
+        """
         if self._app is None:
             raise ConfigError(f"optimization {self.name!r} does not belong to a configuration; use AppConfig.from_file")
-        return optimize(self._app, self, **options)
+        app: AppConfig = self._app
+        return app
 
 
 class OptimizationsModel(Settings):
@@ -112,6 +119,7 @@ class OptimizationsModel(Settings):
 
     prompt_optimizations: dict[str, PromptOptimizationModel] = Field(default_factory=dict)
     training_datasets: dict[str, DatasetModel] = Field(default_factory=dict)
+    budget: BudgetSettings = Field(default_factory=BudgetSettings, description="of all optimizations of a run together")
 
     def belong_to(self, app: AppConfig) -> None:
         """Tell every optimization which configuration it stands in; it runs with that one's storage and session."""
@@ -119,24 +127,14 @@ class OptimizationsModel(Settings):
             optimization._app = app  # noqa: SLF001 - private to this file, not to the class
 
     def optimize(self, **options: Any) -> dict[str, Any]:
-        """Run all optimizations in order; return a mapping from name to the optimized prompt with its URI.
+        """Run all optimizations; return a mapping from name to the optimized prompt with its URI.
 
-        With several, each has a folder of its own below ``run_dir``. One that fails does not stop the others.
+        Several run at the same time, at most ``parallel`` at once, see :func:`engine.batch.run_batch` for this and the
+        other options. Each then has a folder of its own below ``run_dir``, and one that fails does not stop the others.
 
         Raises:
             PromptmillError: the first failure, after all have run.
         """
-        run_dir = options.pop("run_dir", None)
-        several = len(self.prompt_optimizations) > 1
-        done: dict[str, Any] = {}
-        failures: list[PromptmillError] = []
-        for name, optimization in self.prompt_optimizations.items():
-            folder = f"{run_dir}/{name}" if run_dir and several else run_dir
-            try:
-                done[name] = optimization.optimize(run_dir=folder, **options).prompt
-            except PromptmillError as error:
-                log.exception("the optimization %s failed", name)
-                failures.append(error)
-        if failures:
-            raise failures[0]
-        return done
+        from engine.batch import optimize_all
+
+        return optimize_all(self.prompt_optimizations, **options)

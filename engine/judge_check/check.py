@@ -257,7 +257,15 @@ def prepare(
     check_shared(session, storage)
     wanted = frozenset() if is_program else frozenset().union(*(prompt.needs for prompt in prompts))
     judges = tuple(weighted for weighted in mix if isinstance(weighted.scorer, Judge))
-    every = check_rows(load_rows(session, settings.dataset, storage, wanted), judges)
+    every = load_rows(
+        session,
+        settings.dataset,
+        storage,
+        wanted,
+        prompt=None if is_program else seed,
+        prompt_name=settings.prompt.full_name,
+    )
+    every = check_rows(every, judges)
     labelled = labels_in_rows(every) + (labels_in_file(session, labels, every) if labels else [])
     named = [cast("Judge", weighted.scorer) for weighted in judges]
     for one in labelled:

@@ -141,7 +141,7 @@ def environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=_finalize,
+        finalize=finalize,
         loader=DictLoader({name: _source(name) for name in (TEMPLATE, PARTS, INLINE)}),
     )
     made.filters |= {
@@ -162,7 +162,7 @@ def environment() -> Environment:
     return made
 
 
-def _finalize(value: Any) -> Any:
+def finalize(value: Any) -> Any:
     """Make hidden characters of every plain text that the template writes visible; markup of ours passes."""
     return words.visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 

@@ -30,7 +30,7 @@ given = parameters(config="conf/migration.yaml", only="", run_dir="")
 # COMMAND ----------
 
 app = AppConfig.from_file(given.config)
-todo = chosen(app, [name.strip() for name in given.only.split(",") if name.strip()])
+todo = chosen(app, [name.strip() for name in given.only.split(",") if name.strip()]).values()
 folders = {one.name: f"{given.run_dir}/{one.name}" if given.run_dir else None for one in todo}
 
 # COMMAND ----------

@@ -109,7 +109,7 @@ def test_each_prompt_is_asked_only_until_its_answer_is_known(ask, spark, tmp_pat
 def test_no_worse_than_the_recorded_answers(ask, tmp_path):
     """gate.question holds here, too: against the recorded answers, and both."""
     asked, _ = ask
-    found = asked("good", gate="question: both", run_dir=str(tmp_path / "run"))
+    found = asked("good", gate="question: both, non_inferiority_margin: 0.2", run_dir=str(tmp_path / "run"))
     (one,) = found.prompts
     assert (found.question, one.status, one.no_worse["source_score"]) == ("both", "promoted", 1.0)
     found = asked("useless", gate="question: no_worse", run_dir=str(tmp_path / "other"))

@@ -73,5 +73,7 @@ def test_a_file_of_dao_ai_is_optimized_as_it_is(spark, tmp_path):
 def test_chats_are_rows_of_variables_and_a_conversation(spark, tmp_path):
     """Sessions' ids and the recorded system message make no difference."""
     data = [row(1), {**row(1), "inputs": {**row(1)["inputs"], "custom_inputs": {"configurable": {"user_id": "u1"}}}}]
-    rows = load_rows(spark, DatasetModel(data=data), Storage.at(str(tmp_path), "run"), frozenset({"user_id"})).collect()
+    rows = load_rows(
+        spark, DatasetModel(data=data), Storage.at(str(tmp_path), str(tmp_path / "run")), frozenset({"user_id"})
+    ).collect()
     assert [(json.loads(one["inputs"])["user_id"], one["weight"]) for one in rows] == [("u1", 2)]

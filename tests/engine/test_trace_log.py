@@ -1,15 +1,20 @@
 """Traces written in bulk into a real SQLite store, and read back as an application's own would be."""
 
 import json
+import tempfile
+from pathlib import Path
 
 import mlflow
+import pyarrow.parquet as pq
 import pytest
 
-from engine.config import TracesModel
-from engine.rows import rows_from_frame
-from engine.sources import _trace_pages, _traces
+from engine.config import DatasetModel, TracesModel
+from engine.sources import load_rows
 from engine.storage import Storage
 from engine.trace_log import AnswerTrace, TraceLog
+from engine.trace_pages import PageFolder
+from engine.traces import read_traces
+from udfs.trace_rows import TraceReading
 
 # MLflow imports its type hints with the first span, and warns of one of its own.
 pytestmark = pytest.mark.filterwarnings("ignore:.*Any type hint:UserWarning")
@@ -32,10 +37,9 @@ TRICKY = [
 
 
 @pytest.fixture(scope="module")
-def experiment(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("mlflow")
+def experiment(mlflow_database):
     before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+    mlflow.set_tracking_uri(mlflow_database)
     yield mlflow.set_experiment("traces")
     mlflow.set_tracking_uri(before)
 
@@ -45,8 +49,17 @@ def trace(number, text="yes", **more):
 
 
 def read(experiment, **source):
-    pages = list(_trace_pages(TracesModel(experiment=experiment.name, **source)))
-    return {record["trace_id"]: record for page, _ in pages for record in page}, pages
+    with tempfile.TemporaryDirectory() as folder:
+        pages = PageFolder(Storage.at(folder, folder), "test")
+        read_traces(TracesModel(experiment=experiment.name, **source), TraceReading(frozenset()), pages)
+        files = sorted(Path(pages.path).glob("*.parquet"))
+        read = [pq.read_table(file).to_pylist() for file in files]
+    return {record["trace_id"]: record for page in read for record in page}, read
+
+
+def rows_of(spark, tmp_path, experiment_name):
+    dataset = DatasetModel(traces=TracesModel(experiment=experiment_name))
+    return load_rows(spark, dataset, Storage.at(str(tmp_path), str(tmp_path / "run")), frozenset()).collect()
 
 
 def test_traces_are_what_an_application_would_have_logged(experiment):
@@ -77,9 +90,7 @@ def test_answers_come_back_to_the_character(experiment, spark, tmp_path, way):
     ids = log.write([trace(f"{way}{n}", text) for n, text in enumerate(TRICKY)])
     records, _ = read(experiment)
     assert [json.loads(records[i]["expectations"])["expected_response"] for i in ids] == TRICKY
-    storage = Storage.at(str(tmp_path), str(tmp_path / "run"))
-    rows = rows_from_frame(_traces(spark, TracesModel(experiment=experiment.name), storage))
-    by_id = {row["trace_id"]: row for row in rows.collect()}
+    by_id = {row["trace_id"]: row for row in rows_of(spark, tmp_path, experiment.name)}
     assert [json.loads(by_id[i]["expectations"])["expected_response"] for i in ids] == TRICKY
     assert [json.loads(by_id[i]["inputs"])["n"] for i in ids] == [f"{way}{n}" for n in range(len(TRICKY))]
 
@@ -93,7 +104,7 @@ def test_more_than_a_page_is_read_and_a_run_is_told_from_another(experiment):
     TraceLog(experiment.experiment_id, name="other", run_id=other).write([trace("other")])
     records, pages = read(experiment, run_id=ours)
     assert set(records) == set(ids)
-    assert [len(page) for page, _ in pages] == [500, 500, 200]
+    assert [len(page) for page in pages] == [500, 500, 200]
     assert len(read(experiment, run_id=ours, max_traces=700)[0]) == 700
 
 
@@ -131,7 +142,7 @@ def test_without_the_bulk_path_traces_are_logged_one_by_one(experiment, caplog, 
     records, _ = read(experiment, run_id=run_id)
     assert set(records) == set(ids)
     assert len(ids) == 4
-    assert records[ids[0]]["weight"] == 4
+    assert records[ids[0]]["weight"] == "4"
     assert json.loads(records[ids[0]]["slices"]) == {"language": "fr"}
     with pytest.raises(mlflow.exceptions.MlflowException):
         mlflow.MlflowClient().get_trace(batch[0].trace_id)
@@ -150,7 +161,6 @@ def test_traces_without_named_inputs_are_left_out_and_told(experiment, spark, tm
         span = mlflow.start_span_no_context(name="app", inputs=inputs, experiment_id=other)
         span.end(outputs=outputs, status=status)
     mlflow.flush_trace_async_logging()
-    storage = Storage.at(str(tmp_path), str(tmp_path / "run"))
-    rows = rows_from_frame(_traces(spark, TracesModel(experiment="mixed"), storage)).collect()
+    rows = rows_of(spark, tmp_path, "mixed")
     assert [(row["inputs"], row["expectations"]) for row in rows] == [('{"q":1}', '{"expected_response":"a"}')]
-    assert "2 of 3 traces are left out" in caplog.text
+    assert "2 traces are left out, 1 calls are used" in caplog.text

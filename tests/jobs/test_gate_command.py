@@ -129,21 +129,23 @@ def test_what_a_gate_or_an_evaluation_would_cost_is_told_first(tmp_path, here):
 
 
 @pytest.mark.parametrize(
-    ("words", "script", "status", "failed"),
+    ("extra", "words", "script", "status", "failed"),
     [
-        ((), often_reflection, 4, {"difference": "need_more_data"}),
-        ((), world.useless_reflection, 3, {"difference": "kept"}),
-        ((), None, 1, {"verdict": "failed"}),
-        (("--only", "nothing"), None, 2, None),
+        # The gain is there on eight rows of the holdout's 24, which an alpha as small as this asks more than.
+        ("gate: {alpha: 0.0001}", (), often_reflection, 4, {"difference": "need_more_data"}),
+        ("", (), world.useless_reflection, 3, {"difference": "kept"}),
+        ("", (), None, 1, {"verdict": "failed"}),
+        ("", ("--only", "nothing"), None, 2, None),
     ],
 )
-def test_optimize_in_ci(tmp_path, here, words, script, status, failed):
+def test_optimize_in_ci(tmp_path, here, extra, words, script, status, failed):
     """Under --require: 4 for a gain that may be chance, 3 where nothing is better, 1 for an outage, 2 on bad input."""
     with (
         ScriptedEndpoint(target if script else lambda _: Reply(status=400)) as end,
         ScriptedEndpoint(script or world.reflection) as reflection,
     ):
-        text = world.config_text(tmp_path, target_url=end.base_url, reflection_url=reflection.base_url, rows=24)
+        urls = {"target_url": end.base_url, "reflection_url": reflection.base_url}
+        text = world.config_text(tmp_path, **urls, rows=60, extra=extra)
         (tmp_path / "config.yaml").write_text(text)
         required = ("optimize", "--config", "config.yaml", "--require", "promote", "--junit", "out/v.xml")
         done = here(*required, *words, cwd=tmp_path)

@@ -28,9 +28,10 @@ PARAMETERS = "parameters: {a: {default: 5}, b: {}}\nvariables: {v: &v {env: UNSE
 SNIPPETS = ["null", "{}", "[]", "0", "-1", ".nan", "1e400", '""', "{a: b}", "[[]]", "{1: 2}", "{? [x] : y}", "yes",
             "!!int x", "*small", "&x 1", "{env: x}", "{options: {a: b}}", "{value: [1]}", "2026-01-01", "!!set {a}",
             '"\\ud800"', "!!binary aGk=", "{<<: 1}", "{search: 1}", "99999999999999999999", "${var.a}", "${var.b}",
-            "'${var.a:-x}'", "$${var.zz}", "{<<: *small}", "*v", "{scope: a, secret: b}", "[{agent: helper}]", "|\n",
-            "{options: [{scope: a}, {env: 1}]}", "{no: 1}", "openai:/", "endpoints:/x", "prompts:/x@y", "{input: [1]}",
-            "[{inputs: {messages: [1]}, expectations: 3}]", "\ue000\ue001var.a\ue002", "{name: {env: [x]}}"]  # fmt: skip
+            "'${var.a:-x}'", "$${var.zz}", "{<<: *small}", "*v", "{scope: a, secret: b}", "[{agent: helper}]",
+            "|\n", "{options: [{scope: a}, {env: 1}]}", "{no: 1}", "openai:/", "endpoints:/x", "prompts:/x@y",
+            "{input: [1]}", "[{inputs: {messages: [1]}, expectations: 3}]", "\ue000\ue001var.a\ue002",
+            "{name: {env: [x]}}"]  # fmt: skip
 OPTIONS = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None)
 # To make up a value takes longer than to read a file with it.
 FEWER = settings(OPTIONS, max_examples=max(1, EXAMPLES // 4))

@@ -329,3 +329,47 @@ def test_a_merge_key_is_followed():
     text = changed("{name: big, provider: openai, base_url", "{<<: *target, name: big, base_url")
     source = read(text).resources.llms["source"]
     assert (source.name, source.provider, source.max_tokens) == ("big", "openai", 64)
+
+
+def test_a_file_that_is_no_configurations_size_is_refused_before_it_is_read(tmp_path):
+    """Rows by the million belong elsewhere, and the message says where."""
+    with (tmp_path / "big.yaml").open("wb") as file:
+        file.truncate(17_000_000)
+    with pytest.raises(ConfigError, match=r"has 17 MB, and a configuration may have 16; .* dataset\.path"):
+        AppConfig.from_file(tmp_path / "big.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: 1\n---\nb: 2\n", "c.yaml:2:1: a second document begins here"),
+        ("a: 1\nb: [*nobody, 2]\n", "c.yaml:2:5: *nobody is an alias, and no anchor before it has this name"),
+        ("a:\n\tb: 1\n", "c.yaml:2:1: a tab stands here"),
+        ("prompts: {no: {name: a}}\n", "c.yaml:1: a name under prompts is False to YAML"),
+        ("agents:\n  2026-01-01: {name: a}\n", "is datetime.date(2026, 1, 1) to YAML"),
+        ("prompts:\n  p: {name: 5}\n", "c.yaml:2: prompts.p.name is 5 to YAML, and a text is wanted; put it in quotes"),
+        ("prompts:\n  p: {name: no}\n", "c.yaml:2: prompts.p.name is False to YAML"),
+        ("optimizations: {prompt_optimisations: {}}\n", "did you mean 'prompt_optimizations'?"),
+        (f"a: {'[' * 300}{']' * 300}\n", "nested more than 100 levels deep"),
+        ("a: &a {x: 1}\nprompts: {b: {<<: *a, name: b}}\n", "prompts.b.x is not a known key"),
+        ("prompts: {b: {<<: 1, name: b}}\n", "c.yaml:1:19: not valid YAML: expected a mapping"),
+    ],
+)
+def test_what_people_get_wrong_in_yaml_is_told_in_their_words(text, message):
+    """With the place, and how to mend it."""
+    with pytest.raises(ConfigError) as raised:
+        read(text)
+    assert message in str(raised.value)
+
+
+def test_names_that_are_numbers_are_names():
+    """YAML reads 1 as a number; as a name it is '1'."""
+    assert list(read("prompts: {1: {name: a}}").prompts) == ["1"]
+
+
+@pytest.mark.parametrize("source", ["traces", "trace_table", "inference_table"])
+def test_the_nearest_key_is_told_in_every_source(source):
+    """Each has keys of its own."""
+    text = changed("dataset: {data", f"dataset: {{{source}: {{name: a, mach: root}}}}\n      x: {{data")
+    with pytest.raises(ConfigError, match="did you mean 'match'"):
+        read(text)

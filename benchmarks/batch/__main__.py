@@ -2,8 +2,8 @@
 
     python -m benchmarks.batch [--count 100] [--parallel 8] [--profile]
 
-Each optimization is as small as one gets (30 rows, two demonstrations, one proposal), and a scripted endpoint in a
-process of its own answers at once: what is left is what promptmill itself takes for each. Local Spark on two cores.
+Each optimization is as small as one gets (30 rows, two demonstrations, one proposal), and a scripted endpoint in this
+process answers at once: what is left is what promptmill itself takes for each. Local Spark on two cores.
 """
 
 from __future__ import annotations

@@ -263,7 +263,7 @@ def prepare(
         storage,
         wanted,
         prompt=None if is_program else seed,
-        prompt_name=settings.prompt.full_name,
+        prompt_name="" if is_program else settings.prompt.full_name,
     )
     every = check_rows(every, judges)
     labelled = labels_in_rows(every) + (labels_in_file(session, labels, every) if labels else [])

@@ -14,7 +14,7 @@ quickstart: $(VENV)/.quickstart ## migrate a prompt to a local model, end to end
 	@$(BIN)/promptmill quickstart
 
 test: $(VENV)/.dev ## run all tests but those that need a real model or many minutes of a cluster
-	@$(BIN)/python -m pytest -q -m "not live and not slow_cluster" $(ARGS)
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not live and not slow_cluster" $(ARGS)
 
 test-matrix: ## run the tests of what touches Spark on every Spark and Python that is promised (MATRIX=full: all; ARGS=3.5: some)
 	@$(PYTHON) tests/spark_matrix.py $(if $(filter full,$(MATRIX)),--full) $(ARGS)

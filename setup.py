@@ -14,7 +14,7 @@ LOCAL = ["xllamacpp==2026.10.11549"]
 QUICKSTART = ["chatterbot-corpus==1.3.3"]
 # The proposer mipro. dspy 3.4 is the first that takes an engine of one's own for its models.
 DSPY = ["dspy>=3.4,<4", "optuna>=4,<6"]
-TEST = ["pytest>=8,<10", "hypothesis>=6.100,<7", *QUICKSTART]
+TEST = ["pytest>=8,<10", "pytest-xdist>=3.6,<4", "hypothesis>=6.100,<7", *QUICKSTART]
 # Databricks' own models of bundles, for a check of conf/databricks.yml. Their license is for users of Databricks alone.
 BUNDLE = ["databricks-bundles>=1.16,<2"]
 DEV = ["ruff==0.17.5", "mypy==2.4.1", "import-linter>=2.1,<3", "pandas-stubs", "types-PyYAML", "types-jsonschema"]

@@ -83,6 +83,7 @@ def command(
       promptmill optimize --config conf/migration.yaml --exclude 'legacy_*' --resume
       promptmill optimize --config conf/migration.yaml --require promote --junit verdict.xml      in CI
     """
+    from engine.batch import is_batch
     from engine.errors import InputError
     from engine.junit import check_writable
     from engine.ledger_join import Reuse
@@ -95,10 +96,11 @@ def command(
     check_writable(junit)
     if resume:
         run_dir = _to_go_on(app, todo, run_dir)
-    if len(todo) > 1 and dry_run:
+    several = len(todo) > 1 or is_batch(run_dir)
+    if several and dry_run:
         foresee_many(app, todo, run_dir=run_dir, parallel=parallel, as_json=as_json)
         return 0
-    if len(todo) > 1:
+    if several:
         return optimize_many(
             app,
             todo,
@@ -123,13 +125,13 @@ def _to_go_on(app: AppConfig, todo: Mapping[str, PromptOptimizationModel], run_d
     Raises:
         InputError: there is none.
     """
-    from engine.batch import newest_batch
+    from engine.batch import is_batch, newest_batch
     from engine.errors import InputError
 
     if run_dir is None:
         return newest_batch(app, todo)
     file = "batch.json" if len(todo) > 1 else "run.json"
-    if not (Path(run_dir) / file).exists():
+    if not is_batch(run_dir) and not (Path(run_dir) / file).exists():
         raise InputError(
             f"--resume --run-dir {run_dir}: holds no run to go on with ({file} is missing); leave --resume out"
         )

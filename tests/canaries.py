@@ -34,11 +34,13 @@ def leaks(folder, done, secrets):
 
 def command(folder, *arguments, environ, timeout=300):
     """Run ``promptmill`` with ``folder`` as home and working folder, in a process that logs all that it can."""
-    code = "import logging; logging.basicConfig(level='DEBUG'); from jobs.cli import main; main()"
+    # Not by PYTHONPATH, which workers inherit: as on a cluster, they have of ours what is shipped to them.
+    path = f"import sys; sys.path.insert(0, {str(ROOT)!r})"
+    code = f"{path}; import logging; logging.basicConfig(level='DEBUG'); from jobs.cli import main; main()"
     return subprocess.run(
         [sys.executable, "-c", code, *arguments],
         cwd=folder,
-        env={"PATH": "/usr/bin:/bin", "HOME": str(folder / "home"), "PYTHONPATH": str(ROOT), **environ},
+        env={"PATH": "/usr/bin:/bin", "HOME": str(folder / "home"), **environ},
         capture_output=True,
         text=True,
         timeout=timeout,

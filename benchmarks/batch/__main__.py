@@ -2,8 +2,8 @@
 
     python -m benchmarks.batch [--count 100] [--parallel 8] [--profile]
 
-Each optimization is as small as one gets (30 rows, two demonstrations, one proposal), and a scripted endpoint in a
-process of its own answers at once: what is left is what promptmill itself takes for each. Local Spark on two cores.
+Each optimization is as small as one gets (30 rows, two demonstrations, one proposal), and a scripted endpoint in this
+process answers at once: what is left is what promptmill itself takes for each. Local Spark on two cores.
 """
 
 from __future__ import annotations
@@ -165,7 +165,8 @@ def main() -> None:
         took = time.monotonic() - began_at
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(
-            f"{options.count} optimizations, {options.parallel} at once: {took:.0f} s, {took / options.count:.2f} s each"
+            f"{options.count} optimizations, {options.parallel} at once: {took:.0f} s, "
+            f"{took / options.count:.2f} s each"
         )
         print(f"memory {before:.0f} MB before, {memory_mb():.0f} MB after, {peak:.0f} MB at the most")
         print(

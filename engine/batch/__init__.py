@@ -5,7 +5,7 @@ from engine.batch.line import BatchLine
 from engine.batch.observer import BatchObserver, Relayed
 from engine.batch.optimize import optimize_all
 from engine.batch.run import BatchResult, run_batch
-from engine.batch.state import BatchState, batch_run_dir, newest_batch
+from engine.batch.state import BatchState, batch_run_dir, is_batch, newest_batch
 from engine.batch.summary import BatchSummary
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Relayed",
     "batch_run_dir",
     "foresee",
+    "is_batch",
     "newest_batch",
     "optimize_all",
     "run_batch",

@@ -10,9 +10,9 @@ from pyspark.sql import SparkSession
 
 from engine.batch.line import BatchLine
 from engine.batch.observer import BatchObserver, Relayed
-from engine.batch.run import open_batch
 from engine.batch.schedule import run_all
 from engine.batch.state import folder_name
+from engine.batch.under_way import open_batch
 from engine.config import AppConfig, PromptOptimizationModel
 from engine.errors import PromptmillError
 from engine.estimate import Estimate

@@ -7,6 +7,7 @@ from typing import Any
 
 from engine.batch.observer import Relayed
 from engine.batch.run import run_batch
+from engine.batch.state import is_batch
 from engine.config import PromptOptimizationModel
 from engine.outcome import OptimizedPrompt
 
@@ -21,7 +22,7 @@ def optimize_all(
     Raises:
         PromptmillError: the first failure, after all have run.
     """
-    if len(optimizations) == 1:
+    if len(optimizations) == 1 and not is_batch(options.get("run_dir")):
         return {key: settings.optimize(**options).prompt for key, settings in optimizations.items()}
     if not optimizations:
         return {}

@@ -36,9 +36,10 @@ def run_all(
         KeyboardInterrupt: this thread was interrupted (or terminated, by SIGTERM).
     """
     waiting = deque(keys)
-    stopped = threading.Event()
+    begun, stopped = threading.Event(), threading.Event()
 
     def run() -> None:
+        begun.wait()
         while not stopped.is_set():
             try:
                 key = waiting.popleft()
@@ -52,15 +53,17 @@ def run_all(
 
     # Daemons: after a second Ctrl-C the process does not wait for them.
     threads = [threading.Thread(target=run, daemon=True) for _ in range(min(parallel, len(waiting)))]
-    for thread in threads:
-        thread.start()
     with _plain_ctrl_c():
         try:
+            for thread in threads:
+                thread.start()
+            begun.set()
             for thread in threads:
                 while thread.is_alive():
                     thread.join(_LOOK_EVERY_S)  # a join without an end would not hear Ctrl-C on every system
         except KeyboardInterrupt:
             stopped.set()
+            begun.set()
             interrupt()
             _wait(threads, ending_s)
             raise
@@ -68,7 +71,7 @@ def run_all(
 
 @contextlib.contextmanager
 def _plain_ctrl_c() -> Iterator[None]:
-    """Have Ctrl-C raise KeyboardInterrupt and do nothing else: pyspark's own handler first cancels every job at once."""
+    """Have Ctrl-C raise KeyboardInterrupt and do nothing else: pyspark's own handler first cancels every job."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -82,6 +85,7 @@ def _plain_ctrl_c() -> Iterator[None]:
 def _wait(threads: Sequence[threading.Thread], ending_s: float) -> None:
     until = time.monotonic() + ending_s
     for thread in threads:
-        thread.join(max(0.0, until - time.monotonic()))
+        if thread.is_alive():
+            thread.join(max(0.0, until - time.monotonic()))
     if late := sum(thread.is_alive() for thread in threads):
         log.warning("%d optimizations have not ended in time and are cut off", late)

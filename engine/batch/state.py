@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from engine.batch.line import DONE, BatchLine
+from engine.batch.line import DONE, NOT_STARTED, BatchLine
 from engine.config import AppConfig, PromptOptimizationModel
 from engine.errors import ConfigError, InputError
 from engine.migration import default_run_dir, lasting_settings
@@ -76,6 +76,13 @@ class BatchState:
             return None
         return BatchLine.of(key, folder_name(key), record, earlier=True)
 
+    def left(self, key: str) -> BatchLine:
+        """Return the line of what one that was not chosen has left here."""
+        record = self.record(key)
+        if record is None:
+            return BatchLine(key, NOT_STARTED, folder_name(key), "not chosen", earlier=True)
+        return BatchLine.of(key, folder_name(key), record, earlier=True)
+
     def make_way(self, key: str) -> None:
         """Put what an optimization whose settings were changed left here aside; its answers are in the ledger."""
         folder = Path(self.folder(key))
@@ -98,6 +105,11 @@ def folder_name(key: str) -> str:
     """
     name = key.replace("%", "%25").replace("/", "%2F").replace("\\", "%5C")
     return f"%2E{name[1:]}" if name.startswith(".") else name
+
+
+def is_batch(run_dir: str | None) -> bool:
+    """Return whether there is a batch in ``run_dir``: then one optimization alone is one of it, too."""
+    return run_dir is not None and (Path(run_dir).expanduser() / _FILE).exists()
 
 
 def batch_run_dir(app: AppConfig) -> str:

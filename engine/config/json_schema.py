@@ -11,10 +11,21 @@ from typing import Any
 
 from engine.config import foreign_keys
 from engine.config.app import AppConfig
+from engine.config.descriptions import DESCRIBED
 from engine.config.optimization import SEARCH_KEYS
 
 _REFERENCE = r"\$\{(var|param)\."
-_NAMED = ("agent", "model", "source_model", "reflection_model", "scorer_model", "dataset", "schema")
+_NAMED = (
+    "agent",
+    "model",
+    "source_model",
+    "reflection_model",
+    "scorer_model",
+    "dataset",
+    "schema",
+    "trace_table",
+    "inference_table",
+)
 _CREDENTIALS = {
     "pat": "where a personal access token is found",
     "client_id": "of a service principal",
@@ -31,6 +42,9 @@ def json_schema() -> dict[str, Any]:
     """Return the schema (draft 2020-12)."""
     schema = AppConfig.model_json_schema()
     definitions: dict[str, Any] = schema["$defs"]
+    for name, definition in {**definitions, "AppConfig": schema}.items():
+        for key, text in DESCRIBED.get(name, {}).items():
+            definition["properties"][key].setdefault("description", text)
     for name, definition in definitions.items():
         if name not in _WHERE_A_SECRET_IS:
             _widen(definition)

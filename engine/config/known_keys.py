@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.config.datasets import DatasetModel, TracesModel
+from engine.config.datasets import DatasetModel, TracesModel, TraceTableModel
 from engine.config.endpoints import KeyModel, LimitsModel, LLMModel, OAuthModel, PriceModel, SecretModel
 from engine.config.optimization import SEARCH_KEYS, OptimizationsModel, PromptOptimizationModel
 from engine.config.places import MlflowModel, SparkModel, StorageModel
@@ -30,6 +30,8 @@ _FIELDS: dict[str, type[Settings]] = {
     "client_secret": SecretModel,
     "dataset": DatasetModel,
     "traces": TracesModel,
+    "trace_table": TraceTableModel,
+    "inference_table": TraceTableModel,
     "split": SplitSettings,
     "budget": BudgetSettings,
     "gate": GateSettings,
@@ -46,8 +48,8 @@ _FIELDS: dict[str, type[Settings]] = {
     "storage": StorageModel,
     "mlflow": MlflowModel,
 }
-# Written otherwise than they are called in Python; the first of each is what is told.
-_WRITTEN = {"schema_": "schema", "prompts": "prompt", "llms": "llms"}
+# Written otherwise than they are called in Python.
+_WRITTEN = {"schema_": "schema", "prompts": "prompt"}
 
 
 def known_keys(parent: tuple[Any, ...]) -> list[str]:

@@ -12,23 +12,8 @@ from engine.errors import ConfigError
 from engine.evaluate import Evaluation
 from engine.given_answers import score_column
 from udfs.allowance import Allowance
-from udfs.scorers.protocol import Judge, Score, Subject, Weighted
-
-# Where a row holds what the source model answered; scorers that need it compare with it.
-_RECORDED = "expected_response"
-
-
-@dataclass(frozen=True)
-class AgreesWithItself:
-    """Stands in for a judge that asks whether an output says what the recorded answer says: the same text does."""
-
-    name: str
-    needs: frozenset[str] = frozenset({_RECORDED})
-
-    def score(self, subject: Subject) -> Score:
-        """Return 1, by definition."""
-        del subject
-        return Score(1.0)
+from udfs.scorers.protocol import Judge, Weighted
+from udfs.scorers.recorded import RECORDED, AgreesWithItself
 
 
 @dataclass(frozen=True)
@@ -45,7 +30,7 @@ class RecordedAnswers:
         """Make it, or return ``None`` where it can't be had, or would cost judges' calls that no question asks for."""
         mix = tuple(
             Weighted(AgreesWithItself(weighted.scorer.name), weighted.weight)
-            if isinstance(weighted.scorer, Judge) and _RECORDED in weighted.scorer.needs
+            if isinstance(weighted.scorer, Judge) and RECORDED in weighted.scorer.needs
             else weighted
             for weighted in evaluation.mix
         )
@@ -80,7 +65,7 @@ def check_recorded(rows: DataFrame, question: str) -> None:
     if question != "better" and not _any_recorded(rows):
         raise ConfigError(
             f"gate.question: {question} compares with the source model's recorded answers, but no row has "
-            f"expectations.{_RECORDED}; record them (promptmill collect), or ask gate.question: better"
+            f"expectations.{RECORDED}; record them (promptmill collect), or ask gate.question: better"
         )
 
 
@@ -89,4 +74,4 @@ def _any_recorded(rows: DataFrame) -> bool:
 
 
 def _recorded() -> Column:
-    return F.get_json_object("expectations", f"$.{_RECORDED}")
+    return F.get_json_object("expectations", f"$.{RECORDED}")

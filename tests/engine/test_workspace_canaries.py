@@ -60,7 +60,7 @@ def test_nothing_that_a_promotion_leaves_holds_a_secret(tmp_path):
     assert all(token.startswith(TOKEN_MARK) for token in renewed)
     assert (tokens_of(workspace.requests, "big"), tokens_of(workspace.requests, "judge")) == ({SCOPE_SECRET}, {PAT})
     events = "".join(path.read_text() for path in (tmp_path / "events").rglob("*") if path.is_file())
-    assert "MapInPandas" in events  # the plans of the UDF that holds the credentials are in there
+    assert "ArrowEvalPython [evaluate_items" in events  # the plans of the UDF that holds the credentials
     assert list((tmp_path / "store").rglob("*.parquet"))
     assert (tmp_path / "mlflow.db").exists()
     assert leaks(tmp_path, done, SECRETS) == leaks(tmp_path, evaluated, SECRETS) == []

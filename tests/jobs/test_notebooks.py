@@ -2,6 +2,7 @@
 
 import ast
 import asyncio
+import os
 import re
 import runpy
 import sys
@@ -11,12 +12,14 @@ from pathlib import Path
 import mlflow
 import planted_world as world
 import pytest
+from spark_clusters import run_on
 from workspace import ServedEndpoint, Workspace
 from workspace.errors import ApiError
 
 from engine.errors import EvaluationError
 
 FOLDER = Path(__file__).parent.parent.parent / "jobs" / "notebooks"
+AUTOLOG = "PROMPTMILL_TEST_AUTOLOG"
 NAMES = ["01_collect", "02_optimize", "03_evaluate", "04_playground"]
 
 
@@ -68,18 +71,21 @@ def test_each_notebook_is_in_databricks_source_format(name):
         assert linked in NAMES
 
 
-def test_optimize_leaves_the_users_session_run_and_autologging_alone(spark, config, monkeypatch, capsys):
-    """A migration runs in a notebook that has an active MLflow run and autologging on, and nests its own run there."""
+def a_run_of_the_users(config, experiment):
+    """Begin a run in the configured store, without leaving an experiment set in this process."""
     mlflow.set_tracking_uri(f"sqlite:///{config.parent}/mlflow.db")
-    mlflow.set_experiment("tests")
-    mlflow.autolog(silent=True)
-    try:
-        with mlflow.start_run() as active:
-            left = run_cells("02_optimize", monkeypatch, config=config, run_dir=config.parent / "runs")
-            assert mlflow.active_run().info.run_id == active.info.run_id
-            mlflow.log_metric("still_mine", 1.0)
-    finally:
-        mlflow.autolog(disable=True)
+    made = mlflow.create_experiment(experiment, artifact_location=(config.parent / "artifacts").as_uri())
+    return mlflow.start_run(experiment_id=made)
+
+
+def test_optimize_leaves_the_users_session_and_run_alone(spark, config, monkeypatch, capsys):
+    """A migration runs in a notebook that has an active MLflow run, and nests its own run there."""
+    if AUTOLOG in os.environ:
+        mlflow.autolog()
+    with a_run_of_the_users(config, "tests") as active:
+        left = run_cells("02_optimize", monkeypatch, config=config, run_dir=config.parent / "runs")
+        assert mlflow.active_run().info.run_id == active.info.run_id
+        mlflow.log_metric("still_mine", 1.0)
     runs = {run.info.run_id: run for run in mlflow.MlflowClient().search_runs([active.info.experiment_id])}
     mine = runs.pop(active.info.run_id)
     assert (mine.info.status, dict(mine.data.metrics), dict(mine.data.params)) == ("FINISHED", {"still_mine": 1.0}, {})
@@ -93,6 +99,15 @@ def test_optimize_leaves_the_users_session_run_and_autologging_alone(spark, conf
     line = next(line for line in said.splitlines() if line.startswith("migrate_shout") and "promoted" in line)
     assert re.search(r"0\.000 +1\.000 .*prompts:/shout/\d", line), line
     assert "+Answer with the word in UPPER CASE" in said
+
+
+@pytest.mark.slow_cluster
+def test_autologging_adds_nothing_to_a_migration():
+    """The same with mlflow.autolog() on; in a process of its own, because its import hooks stay for good."""
+    chosen = ["-k", "users_session", "-W", "ignore::ImportWarning"]
+    outcome = run_on("local[2]", ["tests/jobs/test_notebooks.py", "-q", *chosen], environ={AUTOLOG: "1"})
+    assert outcome.returncode == 0, outcome.stdout
+    assert "1 passed" in outcome.stdout
 
 
 def test_a_failed_optimization_is_told_in_the_overview_and_fails_the_notebook(spark, config, monkeypatch, capsys):
@@ -147,7 +162,7 @@ def test_on_databricks_widgets_are_the_parameters_and_the_page_gets_html(spark, 
     assert [prompt.score for prompt in left["found"].prompts] == [0.0, 1.0]
     current, diff, answers = pages
     assert world.SEED in current
-    assert "<ins>" in diff
+    assert re.search(r'class="line added".*UPPER CASE', diff)
     assert answers.count("<tr>") == 4
     assert "Sure! The word is" in answers
     assert re.search("WORD0", answers)
@@ -165,8 +180,7 @@ def test_collect_makes_the_data_set_that_is_named(spark, config, monkeypatch, ca
     config.write_text(re.sub(r"dataset: \{data: .*\}\n", "dataset: {name: said}\n", config.read_text()))
     inputs = config.parent / "inputs.jsonl"
     inputs.write_text("".join(f'{{"word": "{word}"}}\n' for word in world.words(12)))
-    mlflow.set_tracking_uri(f"sqlite:///{config.parent}/mlflow.db")
-    with mlflow.start_run() as active:
+    with a_run_of_the_users(config, "mine") as active:
         left = run_cells("01_collect", monkeypatch, config=config, inputs=inputs, model="small")
     assert left["found"].answered == 12
     assert re.search(r"inputs answered +12 of 12", capsys.readouterr().out)

@@ -54,6 +54,10 @@ def test_several_are_foreseen_run_and_gone_on_with(spark, tmp_path, monkeypatch,
         assert [suite.get("errors") for suite in suites] == ["0", "1", "0"]
         batch_world.app(tmp_path, target.base_url, count=3)
         second = promptmill(*words, "--run-dir", "run", "--resume", "--json")
+        calls = len(target.calls)
+        one = promptmill("--only", "word_01", "--run-dir", "run")
+        assert (one.returncode, len(target.calls)) == (0, calls), one.stderr
+        assert len(json.loads((tmp_path / "run" / "summary.json").read_text())["optimizations"]) == 3
         assert target.tally.answered_again == 0
     assert second.returncode == 0, second.stderr
     assert [found["status"] for found in json.loads(second.stdout)] == ["promoted"] * 3

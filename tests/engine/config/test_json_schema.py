@@ -72,3 +72,11 @@ def test_names_variables_and_references_are_valid(old, new):
     text = (CONF / "migration.yaml").read_text()
     assert old in text
     assert refused(yaml.safe_load(text.replace(old, new, 1))) == []
+
+
+def test_editors_can_say_what_a_key_is():
+    """Every key of the sections that people write has a line, or a section of its own that has one."""
+    for name in ("LLMModel", "PromptModel", "PromptOptimizationModel", "BudgetSettings", "GateSettings"):
+        for key, one in SCHEMA["$defs"][name]["properties"].items():
+            refers = "$ref" in one or any("$ref" in branch for branch in one.get("anyOf", []))
+            assert "description" in one or refers, f"{name}.{key}"

@@ -365,3 +365,11 @@ def test_what_people_get_wrong_in_yaml_is_told_in_their_words(text, message):
 def test_names_that_are_numbers_are_names():
     """YAML reads 1 as a number; as a name it is '1'."""
     assert list(read("prompts: {1: {name: a}}").prompts) == ["1"]
+
+
+@pytest.mark.parametrize("source", ["traces", "trace_table", "inference_table"])
+def test_the_nearest_key_is_told_in_every_source(source):
+    """Each has keys of its own."""
+    text = changed("dataset: {data", f"dataset: {{{source}: {{name: a, mach: root}}}}\n      x: {{data")
+    with pytest.raises(ConfigError, match="did you mean 'match'"):
+        read(text)

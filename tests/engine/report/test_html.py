@@ -320,8 +320,8 @@ def test_a_record_that_was_written_and_read_gives_the_same_report(tmp_path):
 
 
 def test_the_public_names_are_these():
-    """The package exports two functions."""
-    assert sorted(engine.report.__all__) == ["render_report", "write_report"]
+    """The package exports three functions."""
+    assert sorted(engine.report.__all__) == ["render_report", "write_batch_page", "write_report"]
 
 
 words = st.text(max_size=30)

@@ -213,7 +213,7 @@ def prepare(
             storage,
             variables,
             prompt=None if is_program else seed,
-            prompt_name=settings.prompt.full_name,
+            prompt_name="" if is_program else settings.prompt.full_name,
             tell=told.tell,
         )
     rows = check_rows(rows, mix)

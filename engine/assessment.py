@@ -223,7 +223,7 @@ def assess(
         storage,
         wanted,
         prompt=None if is_program else given.configured,
-        prompt_name="" if is_program else settings.prompt.full_name,
+        prompt_name="" if len(settings.prompts) > 1 else settings.prompt.full_name,
         tell=progress.tell,
     )
     rows = check_rows(rows, mix)

@@ -12,6 +12,12 @@ for folder in (Path(__file__).parent, Path(__file__).parent.parent):
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
 
+from hypothesis import settings  # noqa: E402  -- after the path above
+
+# How long an example takes hangs on what else the machine does.
+settings.register_profile("promptmill", deadline=None)
+settings.load_profile("promptmill")
+
 from pyspark.sql import SparkSession  # noqa: E402  -- after the path above
 from spark_clusters import CLUSTER_VARIABLE, DEFAULT_CLUSTER, session_on  # noqa: E402
 

@@ -79,4 +79,7 @@ def names_in(folder: str) -> list[str]:
     """Return the names of the files in ``folder``; none where it does not exist."""
     filesystem, path = filesystem_of(folder)
     selector = pafs.FileSelector(path, allow_not_found=True)
-    return sorted(info.base_name for info in filesystem.get_file_info(selector) if info.is_file)
+    try:
+        return sorted(info.base_name for info in filesystem.get_file_info(selector) if info.is_file)
+    except FileNotFoundError:
+        return []  # a folder that somebody makes in this very moment: pyarrow looks twice, and sees it the second time

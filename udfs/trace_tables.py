@@ -7,7 +7,7 @@ Three shapes: a line a trace with all its spans (Databricks' unified view and it
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import pandas as pd
@@ -70,12 +70,19 @@ def trace_reader(
                     # One line that is no trace must not end a job over a million.
                     records, reason = [], f"no trace that can be read ({type(error).__name__})"
                 found.extend(records or [{"reason": reason}])
-            frame = pd.DataFrame(found, columns=_COLUMNS)
-            for name in ("inputs", "expectations", "slices"):
-                frame[name] = [well_formed(value) if isinstance(value, str) else None for value in frame[name]]
-            yield frame.astype({BY_PERSON: "Int64", RECORDED_MS: "Int64"})
+            yield _frame(found)
 
     return read
+
+
+def _frame(found: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """The lines as objects: pandas' own types for text and for missing numbers come to Arrow in more than one piece."""
+
+    def cell(value: Any) -> Any:
+        return well_formed(value) if isinstance(value, str) else value
+
+    columns = {name: pd.Series([cell(line.get(name)) for line in found], dtype=object) for name in _COLUMNS}
+    return pd.DataFrame(columns)
 
 
 def _named_inputs(request: Any) -> Any:

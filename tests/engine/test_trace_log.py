@@ -96,7 +96,7 @@ def test_answers_come_back_to_the_character(experiment, spark, tmp_path, way):
 
 
 def test_more_than_a_page_is_read_and_a_run_is_told_from_another(experiment):
-    """1,200 traces take three pages, each trace once; those of another run are not among them."""
+    """1,200 traces take some pages, each trace once; those of another run are not among them."""
     client = mlflow.MlflowClient()
     ours, other = (client.create_run(experiment.experiment_id).info.run_id for _ in range(2))
     log = TraceLog(experiment.experiment_id, name="many", run_id=ours)
@@ -104,7 +104,9 @@ def test_more_than_a_page_is_read_and_a_run_is_told_from_another(experiment):
     TraceLog(experiment.experiment_id, name="other", run_id=other).write([trace("other")])
     records, pages = read(experiment, run_id=ours)
     assert set(records) == set(ids)
-    assert [len(page) for page in pages] == [500, 500, 200]
+    # Those of one millisecond are shown again at the next page's start, and left out there.
+    assert sum(len(page) for page in pages) == 1200
+    assert max(len(page) for page in pages) == 500
     assert len(read(experiment, run_id=ours, max_traces=700)[0]) == 700
 
 

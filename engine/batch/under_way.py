@@ -117,7 +117,7 @@ class OpenBatch:
 
     def failed(self, key: str, error: Exception, *, ran: bool) -> BatchLine:
         """Return the line of one that failed; what it used stands in its record where it ``ran``."""
-        reason = str(error) if isinstance(error, PromptmillError) else f"{type(error).__name__}: {error}"
+        reason = str(error) if isinstance(error, PromptmillError) else _defect(error)
         record = self.state.record(key) if ran else None
         if record is not None and record.result["status"] == FAILED and record.verdict == reason:
             return BatchLine.of(key, folder_name(key), record)
@@ -199,3 +199,11 @@ def open_batch(
     return OpenBatch(
         app, optimizations, state, session, parallel=parallel or PARALLEL, reuse=reuse or Reuse(), parent=parent
     )
+
+
+def _defect(error: Exception) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:
+        # Errors of Java ask the JVM for their text, and it may be what has died.
+        return type(error).__name__

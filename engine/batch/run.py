@@ -20,6 +20,7 @@ from engine.batch.summary import BatchSummary
 from engine.batch.under_way import open_batch
 from engine.config import AppConfig, PromptOptimizationModel
 from engine.errors import NotBegun, PromptmillError
+from engine.interruption import Interrupted
 from engine.ledger_join import Reuse
 from engine.migration import Migration, run
 from engine.outcome import OptimizedPrompt
@@ -86,7 +87,7 @@ def run_batch(
             batch.reserve(key, migration)
             record = run(migration).record
             batch.end(key, BatchLine.of(key, folder_name(key), record), told)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Interrupted):
             batch.end(key, batch.unfinished(key, INTERRUPTED, "go on with the same command and --run-dir"), None)
             raise
         except NotBegun as error:

@@ -10,6 +10,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from engine.interruption import Interrupted
+
 log = logging.getLogger(__name__)
 
 # Threads of optimizations are called so, with the optimization's key behind it: log lines say whose they are.
@@ -29,8 +31,8 @@ def run_all(
 ) -> None:
     """Run ``work`` for each key in order, at most ``parallel`` at once, each on a thread; return when all are done.
 
-    ``work`` deals with failures itself; a KeyboardInterrupt that it lets out ends its thread. When this thread is
-    interrupted no work is begun any more, ``interrupt`` is called, and threads get ``ending_s`` to end.
+    ``work`` deals with failures itself; a KeyboardInterrupt or Interrupted that it lets out ends its thread. When this
+    thread is interrupted no work is begun any more, ``interrupt`` is called, and threads get ``ending_s`` to end.
 
     Raises:
         KeyboardInterrupt: this thread was interrupted (or terminated, by SIGTERM).
@@ -48,7 +50,7 @@ def run_all(
             threading.current_thread().name = f"{THREAD_NAME}{key}"
             try:
                 work(key)
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, Interrupted):
                 return
 
     # Daemons: after a second Ctrl-C the process does not wait for them.

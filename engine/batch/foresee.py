@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from engine.config import AppConfig, PromptOptimizationModel
 from engine.errors import PromptmillError
 from engine.estimate import Estimate
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Foreseen:
@@ -26,7 +29,7 @@ class Foreseen:
     estimate: Estimate | None = None
     doubts: tuple[str, ...] = ()
     done: BatchLine | None = None
-    error: PromptmillError | None = None
+    error: Exception | None = None
 
 
 def foresee(
@@ -55,7 +58,10 @@ def foresee(
         try:
             migration = batch.prepare(key, told)
             one = Foreseen(key, estimate=migration.estimate(), doubts=migration.doubts)
-        except PromptmillError as error:
+        except Exception as error:
+            # As in a run, a defect in one must not hide what is known of the others; its log has the traceback.
+            if not isinstance(error, PromptmillError):
+                log.exception("%s can't be foreseen", key)
             one = Foreseen(key, error=error)
         with lock:
             found[key] = one

@@ -106,7 +106,7 @@ def judged(assessment: Assessment, *, all_rows: bool = False) -> Challenge:
         doubts=assessment.doubts,
         question=settings.gate.question,
         planned_rows=assessment.rows_at_most if outcome else 0,
-        asked_rows=looks[-1].rows if looks else 0,
+        asked_rows=outcome.asked_rows if outcome else 0,
         looks=len(looks),
         pairs_not_asked=outcome.pairs_not_asked if outcome else 0,
     )

@@ -51,8 +51,8 @@ class Challenge:
     """All verdicts. ``status`` is the best of them; ``table`` is where the rows' results are (Parquet, by round).
 
     ``rows`` are in the data set, ``planned_rows`` of them the race could have asked within the budget, and
-    ``asked_rows`` it did; ``looks`` counts how often it looked at them. ``pairs_not_asked`` counts the calls that the
-    race did without, of those for the planned rows. ``doubts`` say what is not known, or known to be bad, of the judges
+    ``asked_rows`` it did; ``looks`` counts how often it looked at them. ``pairs_not_asked`` counts the calls that
+    were not made, of those for the planned rows. ``doubts`` say what is not known, or known to be bad, of the judges
     that the scores rest on.
     """
 

@@ -10,6 +10,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
 from udfs.endpoint import Price
+from udfs.errors import ErrorKind
 from udfs.rollout import Rollout
 
 
@@ -53,6 +54,8 @@ class Usage:
         Where the answers were ``given``, only what judges were asked counts: the ledger saved nothing.
         """
         for r in rollouts:
+            if r.output is None and r.error is not None and r.error.kind is ErrorKind.BUDGET:
+                continue  # never asked
             ours = not given and (not r.reused or r.resumed)
             self._count(
                 answered=int(ours),
@@ -73,7 +76,9 @@ class Usage:
         """Count what an evaluation's result used, as :meth:`add` does; only sums leave Spark."""
         ours = F.lit(False) if given else ~F.col("reused") | F.col("resumed")
         saved = F.lit(0).cast("bigint") if given else (~ours).cast("bigint")
-        line = result.agg(
+        by_budget = F.coalesce(F.col("error.kind") == ErrorKind.BUDGET.value, F.lit(False))
+        asked = result.where(~(by_budget & F.col("output").isNull()))
+        line = asked.agg(
             F.sum(ours.cast("bigint")).alias("answered"),
             F.sum(saved + F.col("judge_reused")).alias("reused"),
             F.sum((ours & F.col("resumed")).cast("bigint")).alias("resumed"),

@@ -154,7 +154,7 @@ def show_challenge(found: Challenge) -> None:
     for prompt in found.prompts:
         _show(prompt, found)
     if found.looks:
-        spared = f"; {found.pairs_not_asked:,} calls were not needed" if found.pairs_not_asked else ""
+        spared = f"; {found.pairs_not_asked:,} calls were not made" if found.pairs_not_asked else ""
         console.print(
             f"  {found.asked_rows:,} of {found.planned_rows:,} rows asked, at {found.looks} "
             f"look{'s' if found.looks > 1 else ''}{spared}"

@@ -109,6 +109,10 @@ class Gathered:
         """The lines of all rounds together."""
         return reduce(DataFrame.unionByName, self.results)
 
+    def rows_of(self, candidate_id: str) -> int:
+        """Return how many rows one was asked so far."""
+        return self._rows.get(candidate_id, 0)
+
     @property
     def pairs(self) -> int:
         """How many pairs were asked so far."""

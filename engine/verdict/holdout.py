@@ -50,12 +50,16 @@ class RaceOutcome:
 
 @dataclass(frozen=True)
 class TryoutOutcome:
-    """What a tryout came to: each challenger's own end, by candidate id; the rest as in :class:`RaceOutcome`."""
+    """What a tryout came to: each challenger's own end, by candidate id; the rest as in :class:`RaceOutcome`.
+
+    ``asked_rows`` were asked with the current prompt: of the last round's, those that the budget covered.
+    """
 
     ends: Mapping[str, RaceEnd]
     result: DataFrame
     asked: DataFrame
     pairs_not_asked: int
+    asked_rows: int
 
 
 @dataclass(frozen=True)
@@ -133,7 +137,8 @@ class HoldoutRace:
                 break
             told = tryout_told({name: lines[name][-1] for name in look.claims}, set(ends), rounds.planned)
             self.evaluation.progress.tell(told)
-        return TryoutOutcome(ends, found.result, asked, self._not_asked(rounds, found))
+        asked_rows = found.rows_of(self.seed.candidate_id)
+        return TryoutOutcome(ends, found.result, asked, self._not_asked(rounds, found), asked_rows)
 
     def _rounds(self) -> Rounds:
         sizes = [self.rows] if self.form.one_look else look_sizes(self.rows)

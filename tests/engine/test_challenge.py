@@ -148,6 +148,8 @@ def test_a_budget_of_tokens_ends_within_a_round(ask, tmp_path):
     assert 0 < len(target.calls) < 120
     assert found.tokens["prompt"] + found.tokens["completion"] <= 1200
     assert (found.status, found.pairs_not_asked) == ("need_more_data", 120 - len(target.calls))
+    assert found.calls["made"] == len(target.calls)
+    assert found.prompts[0].rows <= found.asked_rows <= 60
 
 
 def test_a_budget_without_a_row_is_told(ask, tmp_path):

@@ -228,27 +228,29 @@ def _short(verdict: Verdict, settings: GateSettings) -> str:
     """Say what was short."""
     bar = {BETTER: settings.min_improvement + settings.worthwhile_gain, NO_WORSE: -settings.non_inferiority_margin}
     told = {BETTER: "gain", NO_WORSE: "difference to the source model"}
-    for name in deciding(verdict.question):
-        found = verdict.findings.get(name)
-        if found is None or found.shown or math.isnan(found.difference):
-            continue
-        low, high = found.interval
-        what, rows = told[name], f"{verdict.rows:,} rows"
-        if verdict.answer is Answer.NEED_MORE_DATA:
-            more = f"; about {found.more_rows:,} more rows would settle it" if found.more_rows else ""
-            if verdict.cut_short:
-                return (
-                    f"the budget ended after {rows}, which can't tell: {what} {found.difference:+.3f}, interval "
-                    f"[{low:+.3f}, {high:+.3f}], p = {found.p_value:.3f}{more}"
-                )
+    findings = [(name, verdict.findings[name]) for name in deciding(verdict.question) if name in verdict.findings]
+    short = [(name, found) for name, found in findings if not found.shown and not math.isnan(found.difference)]
+    if verdict.answer is Answer.KEEP:  # of two, the one that is ruled out, not the one that is merely open
+        short.sort(key=lambda one: one[1].difference > one[1].minimum and one[1].interval[1] >= bar[one[0]])
+    if not short:
+        return "the answer was not settled"
+    name, found = short[0]
+    low, high = found.interval
+    what, rows = told[name], f"{verdict.rows:,} rows"
+    if verdict.answer is Answer.NEED_MORE_DATA:
+        more = f"; about {found.more_rows:,} more rows would settle it" if found.more_rows else ""
+        if verdict.cut_short:
             return (
-                f"the {what} of {found.difference:+.3f} on {rows} may be chance: interval [{low:+.3f}, {high:+.3f}], "
-                f"p = {found.p_value:.3f}{more}"
+                f"the budget ended after {rows}, which can't tell: {what} {found.difference:+.3f}, interval "
+                f"[{low:+.3f}, {high:+.3f}], p = {found.p_value:.3f}{more}"
             )
-        if found.difference <= found.minimum:
-            return f"no {what} above {found.minimum:+.3f} (difference {found.difference:+.3f} on {rows})"
         return (
-            f"a {what} of {bar[name]:+.3f} or more is ruled out: {found.difference:+.3f} on {rows}, interval "
-            f"[{low:+.3f}, {high:+.3f}]"
+            f"the {what} of {found.difference:+.3f} on {rows} may be chance: interval [{low:+.3f}, {high:+.3f}], "
+            f"p = {found.p_value:.3f}{more}"
         )
-    return "the answer was not settled"
+    if found.difference <= found.minimum:
+        return f"no {what} above {found.minimum:+.3f} (difference {found.difference:+.3f} on {rows})"
+    return (
+        f"a {what} of {bar[name]:+.3f} or more is ruled out: {found.difference:+.3f} on {rows}, interval "
+        f"[{low:+.3f}, {high:+.3f}]"
+    )

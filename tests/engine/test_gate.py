@@ -7,6 +7,7 @@ import pytest
 from engine import gate
 from engine.settings import GateSettings
 from engine.verdict import paired as gate_rows
+from engine.verdict.race import Answer
 from udfs.prompt import Prompt
 
 SEED = Prompt.parse("Sort {{text}}")
@@ -159,3 +160,14 @@ def test_reports_show_rows_flips_and_errors(spark):
     assert [line.row_id for line in gate_rows.row_lines(frame, order="worst")] == ["r00001", "r00002"]
     (error,) = gate_rows.error_lines(frame)
     assert (error.kind, error.seed_rows, error.best_rows) == ("timeout", 1, 0)
+
+
+def test_of_two_questions_the_one_that_is_ruled_out_is_the_reason():
+    """A gain that may be chance is not what keeps a prompt out that is far worse than the source model."""
+    findings = {
+        gate.BETTER: gate.Finding(0.0, 0.067, (0.0, 0.15), 0.125, shown=False),
+        gate.NO_WORSE: gate.Finding(-0.02, -0.933, (-1.0, -0.85), 1.0, shown=False),
+    }
+    verdict = gate.Verdict(Answer.KEEP, "", 60, 60, 0.0, 0.067, 1.0, findings, 0.05, question="both")
+    found = gate._reasoned(verdict, GateSettings(question="both"), lost=[]).reason
+    assert found == "no difference to the source model above -0.020 (difference -0.933 on 60 rows)"
